@@ -1,0 +1,1 @@
+//! Policy Administration Point: do policies, schema, entities, routes and issuers fit each other

@@ -1,0 +1,1 @@
+//! Policy Enforcement Point: the gate and the reverse proxy behind it

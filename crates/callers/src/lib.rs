@@ -1,0 +1,1 @@
+//! Who may call an API of ours: hashed bearer tokens

@@ -1,0 +1,1 @@
+//! A hardened HTTP listener: bind, limits, guards, timeouts, drain

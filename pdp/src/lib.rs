@@ -1,0 +1,1 @@
+//! Policy Decision Point: policies, entities, the decision, and the APIs that ask for it
