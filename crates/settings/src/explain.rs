@@ -12,6 +12,9 @@ use crate::values::EXPECTED;
 /// How many keys or choices a message lists at most.
 const LISTED: usize = 16;
 
+/// The kind of a key that has no value.
+const NOTHING: &str = "nothing";
+
 /// One mistake that the schema found.
 pub(crate) struct Finding {
     /// The way to the value that the message is about and that has to go.
@@ -122,7 +125,8 @@ fn explain_choice(
                 .and_then(|place| place.get(EXPECTED))
                 .and_then(Value::as_str);
             for form in words.map_or_else(|| type_names(kind), |words| vec![words.to_owned()]) {
-                if !forms.contains(&form) {
+                // That a value may be left out is no help to who gave one.
+                if form != NOTHING && !forms.contains(&form) {
                     forms.push(form);
                 }
             }
@@ -373,7 +377,7 @@ fn but_found(error: &ValidationError<'_>, root: &Node) -> String {
 
 fn but_found_kind(error: &ValidationError<'_>) -> String {
     let kind = match error.instance().as_ref() {
-        Value::Null => "nothing",
+        Value::Null => NOTHING,
         Value::Bool(_) => "true or false",
         Value::Number(_) => "a number",
         Value::String(_) => "text",
@@ -403,11 +407,10 @@ fn type_names(kind: &TypeKind) -> Vec<String> {
     let several = types.len() > 1;
     types
         .into_iter()
-        // That a value may be left out is no help to who gave one.
         .filter(|name| !several || *name != "null")
         .map(|name| {
             match name {
-                "null" => "nothing",
+                "null" => NOTHING,
                 "boolean" => "true or false",
                 "integer" => "a whole number",
                 "number" => "a number",
