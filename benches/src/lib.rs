@@ -1,1 +1,5 @@
-//! Criterion benches and the load harness.
+//! What the criterion benches and the load harness share.
+
+pub mod load;
+pub mod peers;
+pub mod process;

@@ -1,0 +1,65 @@
+//! One keep-alive HTTP/1.1 connection with one request at a time.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::Error;
+
+/// A connection and what was read from it but not yet used.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects, without Nagle's delay.
+    pub async fn open(target: SocketAddr) -> Result<Self, Error> {
+        let stream = TcpStream::connect(target).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(8 * 1024),
+        })
+    }
+
+    /// Sends one whole request and reads its whole answer. Anything but a 200 of known length is
+    /// an error: a quick refusal must never pass for a quick answer.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<(), Error> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err("the connection was closed before the answer was complete".into());
+            }
+            match answer_length(&self.buffer)? {
+                Some(length) if self.buffer.len() == length => return Ok(()),
+                Some(length) if self.buffer.len() > length => {
+                    return Err("more was answered than asked".into());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The length of the answer, head and body, as soon as the head is there.
+fn answer_length(bytes: &[u8]) -> Result<Option<usize>, Error> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut answer = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = answer.parse(bytes)? else {
+        return Ok(None);
+    };
+    match answer.code {
+        Some(200) => {}
+        code => return Err(format!("status {} instead of 200", code.unwrap_or(0)).into()),
+    }
+    let length = answer
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"))
+        .ok_or("an answer without content-length")?;
+    let body: usize = std::str::from_utf8(length.value)?.parse()?;
+    Ok(Some(head + body))
+}
