@@ -36,8 +36,14 @@ pub(crate) fn explain(error: &ValidationError<'_>, schema: &Value, root: &Node) 
             Kind::AdditionalProperties { .. } | Kind::Required { .. }
         )
     {
-        let message = format!("expected {words}{}", but_found(error, root));
-        return vec![Finding::new(steps, message)];
+        // `writeOnly` is the schema's word for a secret.
+        let secret = place.is_some_and(|place| place.get("writeOnly").is_some());
+        let found = if secret {
+            String::new()
+        } else {
+            but_found(error, root)
+        };
+        return vec![Finding::new(steps, format!("expected {words}{found}"))];
     }
     match error.kind() {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub use problem::Problem;
 pub use read::{Document, Loaded};
-pub use values::{Address, ByteSize, Secret, Span};
+pub use values::{Address, ByteSize, EXPECTED, Secret, Span};
 
 /// The largest settings file that is read, in bytes, before and after variables are filled in.
 pub const MAX_FILE_BYTES: usize = 1024 * 1024;

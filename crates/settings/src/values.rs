@@ -15,9 +15,10 @@ use std::marker::PhantomData;
 
 use serde::de::{Error, Visitor};
 
-/// The keyword of a JSON Schema that says in words what a value of the type looks like. Validators ignore it;
-/// `explain` uses it in place of a pattern that nobody wants to read.
-pub(crate) const EXPECTED: &str = "x-expected";
+/// The keyword of a JSON Schema that says in words what a value of the type looks like, for types with a schema of
+/// their own. Validators ignore it; problems use it in place of a pattern that nobody wants to read. With
+/// `"writeOnly": true` beside it the value is a secret and is not shown in problems.
+pub const EXPECTED: &str = "x-expected";
 
 /// Reads a value from text with `parse`.
 struct Text<T, F> {

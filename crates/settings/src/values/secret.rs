@@ -78,6 +78,7 @@ impl JsonSchema for Secret {
             "properties": { "file": { "type": "string", "description": "A file that holds nothing but the secret." } },
             "required": ["file"],
             "additionalProperties": false,
+            "writeOnly": true,
             EXPECTED: WORDS,
         })
     }
