@@ -1,1 +1,30 @@
-//! Who is calling: tokens, keys, and the claims they prove
+//! Who is calling: tokens, keys, and the claims that they prove.
+//!
+//! [`Issuers::verify`] is the one way from a token to an [`Identity`]. It goes: size, structure,
+//! issuer, header, key, signature, claims; each step can only end it. What cannot be known, because
+//! the issuer's keys are not there, is never answered like what is known to be bad.
+//!
+//! This crate knows neither HTTP routes nor Cedar.
+
+mod cache;
+mod claims;
+mod clock;
+pub mod config;
+mod crypto;
+mod error;
+mod identity;
+mod issuers;
+mod jose;
+mod json;
+mod keys;
+mod metrics;
+mod profile;
+
+pub use clock::Clock;
+pub use crypto::{SelfTestError, install_crypto, self_test};
+pub use error::TokenError;
+pub use identity::{Claim, Identity, SessionRef};
+pub use issuers::{Issuers, KeyStatus, Options};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The `issuers:` section: whose tokens are believed, and what they make of their bearer.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+use settings::Span;
+
+/// One issuer whose tokens are accepted.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IssuerConfig {
+    /// A short name for logs, metrics and policies (`context.token.issuer` is the URL): letters,
+    /// digits, `-` and `_`, at most 64.
+    pub name: String,
+    /// What kind of issuer it is, which fixes the claims that its tokens must have.
+    pub kind: Kind,
+    /// The exact `iss` values that its tokens carry: one, or a list. No wildcards.
+    #[serde(deserialize_with = "one_or_more")]
+    #[schemars(with = "OneOrMore")]
+    pub issuer: Vec<String>,
+    /// Where its public keys are published. Required.
+    pub jwks: Option<Jwks>,
+    /// The signature algorithms that it uses. Required; a token signed in any other way is refused.
+    pub algorithms: Vec<Algorithm>,
+    /// The audiences that this service answers to: a token must name at least one of them, and may
+    /// name others. Required for `first_party`.
+    pub audiences: Vec<String>,
+    /// The app clients whose tokens are accepted (`cognito` only).
+    pub client_ids: Vec<String>,
+    /// The `token_use` values accepted. Where it is left out, a `first_party` token carries either
+    /// none or `access`. `svc` is never accepted from a `first_party` issuer.
+    pub token_use: Vec<String>,
+    /// The `typ` header values accepted, in any case and with or without `application/`; `absent`
+    /// stands for a token without one. Default: `absent`, `JWT`, `at+jwt`.
+    pub typ: Vec<String>,
+    /// The longest time from `iat` to `exp`, at most 24h. Default 15m. `leeway` is added.
+    pub max_lifetime: Span,
+    /// How far the issuer's clock may be from ours, at most 300s. Default 5s.
+    pub leeway: Span,
+    /// What principal the bearer becomes.
+    pub principal: PrincipalConfig,
+    /// Where the token's session is checked on each request.
+    pub session: SessionSource,
+    /// Where it is checked that the user is still enabled.
+    pub user_status: UserStatusSource,
+}
+
+/// The kinds of issuer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An Amazon Cognito user pool.
+    Cognito,
+    /// An authorization server of one's own.
+    #[default]
+    FirstParty,
+    /// Tokens that services present, on their own or a user's behalf.
+    Service,
+}
+
+/// Where an issuer publishes its keys (RFC 7517).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Jwks {
+    /// An `https` URL; `http` only on loopback. Redirects are not followed.
+    Url(String),
+    /// A file, read again when it changes.
+    File(PathBuf),
+}
+
+/// The signature algorithms (RFC 7518) that are verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, keys of 2048 to 4096 bits.
+    #[serde(rename = "RS256")]
+    Rs256,
+}
+
+/// How a token's claims become a Cedar principal.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrincipalConfig {
+    /// The entity type. Default `User`.
+    #[serde(rename = "type")]
+    pub entity_type: String,
+    /// The claim that holds the entity id. Default `sub`.
+    pub id: String,
+    /// The claim that lists groups or roles, which become the principal's parents.
+    pub groups: Option<GroupsConfig>,
+    /// The principal's attributes by their Cedar names, each from one source.
+    pub attributes: BTreeMap<String, AttributeSource>,
+}
+
+/// Parents of the principal.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupsConfig {
+    /// The claim: an array of strings. A token without it has no groups.
+    pub claim: String,
+    /// The parents' entity type.
+    #[serde(rename = "type")]
+    pub entity_type: String,
+}
+
+/// Where one attribute of the principal comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum AttributeSource {
+    /// A claim of the token: a string, a whole number, a boolean or an array of strings. A token
+    /// without it leaves the attribute out.
+    Claim(String),
+    /// An attribute of the user directory.
+    Directory {
+        /// Its name there.
+        directory: String,
+    },
+    /// The entity store.
+    Store {
+        /// Always true.
+        store: bool,
+    },
+}
+
+/// Where sessions are checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionSource {
+    /// Tokens stand alone until they expire.
+    #[default]
+    None,
+    /// The session record in Redis.
+    Redis,
+}
+
+/// Where the status of users is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UserStatusSource {
+    /// Nowhere.
+    #[default]
+    None,
+    /// Cognito's AdminGetUser.
+    Cognito,
+    /// The record that the admin API writes.
+    Redis,
+}
+
+/// One text, or a list of them.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+// === impl IssuerConfig ===
+
+impl Default for IssuerConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            kind: Kind::default(),
+            issuer: Vec::new(),
+            jwks: None,
+            algorithms: Vec::new(),
+            audiences: Vec::new(),
+            client_ids: Vec::new(),
+            token_use: Vec::new(),
+            typ: ["absent", "JWT", "at+jwt"].map(str::to_owned).to_vec(),
+            max_lifetime: Span::from_secs(15 * 60),
+            leeway: Span::from_secs(5),
+            principal: PrincipalConfig::default(),
+            session: SessionSource::default(),
+            user_status: UserStatusSource::default(),
+        }
+    }
+}
+
+// === impl PrincipalConfig ===
+
+impl Default for PrincipalConfig {
+    fn default() -> Self {
+        Self {
+            entity_type: "User".to_owned(),
+            id: "sub".to_owned(),
+            groups: None,
+            attributes: BTreeMap::new(),
+        }
+    }
+}
+
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(list) => list,
+    })
+}

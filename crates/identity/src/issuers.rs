@@ -1,0 +1,385 @@
+//! The configured issuers, and the one way from a token to an identity.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio::task::JoinSet;
+
+use crate::cache::{self, CachedToken, TokenCache, TokenDigest};
+use crate::clock::Clock;
+use crate::config::{IssuerConfig, Jwks};
+use crate::error::TokenError;
+use crate::identity::Identity;
+use crate::jose::Unverified;
+use crate::json::Json;
+use crate::keys::{KeyStore, Lookup, Source};
+use crate::metrics::{Metrics, TokenMetrics};
+use crate::profile::{Problems, Profile};
+
+/// All issuers whose tokens are believed.
+pub struct Issuers {
+    issuers: Vec<Issuer>,
+    /// The entries of each exact `iss`.
+    by_url: HashMap<Arc<str>, Vec<usize>>,
+    /// Each key source once, however many issuers use it.
+    stores: Vec<Arc<KeyStore>>,
+    cache: TokenCache,
+    clock: Clock,
+    token_bytes: usize,
+    strangers: TokenMetrics,
+}
+
+/// Limits, and what tests replace.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The longest token, in bytes. Default 8 KiB.
+    pub token_bytes: usize,
+    /// The most verified tokens kept. Default 10,000.
+    pub cached_tokens: u64,
+    /// How long one fetch of keys may take in all. Default 3 s.
+    pub fetch_deadline: Duration,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+/// The state of one issuer's keys.
+#[derive(Clone, Debug)]
+pub struct KeyStatus {
+    /// The issuer's configured name.
+    pub issuer: Arc<str>,
+    /// Whether its tokens can be verified now.
+    pub ready: bool,
+    /// How long ago the keys were asked for; none before the first good set.
+    pub age: Option<Duration>,
+    /// How many keys can be used.
+    pub keys: usize,
+    /// Why the last fetch failed. For operators: it may name files and addresses.
+    pub last_error: Option<String>,
+}
+
+/// One entry: its rules and its keys. Keys are bound to the entry, so that no issuer can sign for
+/// another.
+struct Issuer {
+    index: usize,
+    profile: Profile,
+    keys: Arc<KeyStore>,
+    metrics: TokenMetrics,
+}
+
+/// A token that has been laid to one entry.
+struct Addressed<'a> {
+    token: Unverified<'a>,
+    digest: TokenDigest,
+    issuer: &'a Issuer,
+    url: &'a Arc<str>,
+}
+
+// === impl Issuers ===
+
+impl Issuers {
+    /// Takes over the `issuers:` section. Relative key files are found from `base`. Each problem
+    /// comes with its key below `issuers`, such as `[0].leeway`; all are found in one run.
+    pub fn new(
+        configs: &[IssuerConfig],
+        base: &Path,
+        registry: &Registry,
+    ) -> Result<Arc<Self>, Vec<(String, String)>> {
+        Self::with_options(configs, base, registry, Options::default())
+    }
+
+    /// The same with other limits or another clock.
+    pub fn with_options(
+        configs: &[IssuerConfig],
+        base: &Path,
+        registry: &Registry,
+        options: Options,
+    ) -> Result<Arc<Self>, Vec<(String, String)>> {
+        let mut problems = Vec::new();
+        check_distinct(configs, &mut problems);
+        let metrics = match Metrics::register(registry) {
+            Ok(metrics) => metrics,
+            Err(error) => return Err(vec![(String::new(), format!("no metrics: {error}"))]),
+        };
+        let mut stores: HashMap<String, Arc<KeyStore>> = HashMap::new();
+        let mut issuers = Vec::new();
+        for (index, config) in configs.iter().enumerate() {
+            let mut problems = Problems::of_issuer(index, &mut problems);
+            let profile = Profile::new(config, &mut problems);
+            match key_source(config, base, &options) {
+                Err((key, message)) => problems.add(key, message),
+                Ok(source) => {
+                    let keys = stores.entry(source.id()).or_insert_with(|| {
+                        let metrics = metrics.fetches(&config.name);
+                        let name = Arc::clone(&profile.name);
+                        KeyStore::new(name, source, options.clock.clone(), metrics)
+                    });
+                    if let Err(message) = keys.read_now() {
+                        problems.add("jwks.file", message);
+                    }
+                    let keys = Arc::clone(keys);
+                    let metrics = metrics.tokens(&config.name);
+                    issuers.push(Issuer {
+                        index,
+                        profile,
+                        keys,
+                        metrics,
+                    });
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut by_url: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
+        for issuer in &issuers {
+            for url in &issuer.profile.urls {
+                by_url
+                    .entry(Arc::clone(url))
+                    .or_default()
+                    .push(issuer.index);
+            }
+        }
+        Ok(Arc::new(Self {
+            issuers,
+            by_url,
+            stores: stores.into_values().collect(),
+            cache: TokenCache::new(options.cached_tokens),
+            clock: options.clock,
+            token_bytes: options.token_bytes,
+            strangers: metrics.strangers(),
+        }))
+    }
+
+    /// Finds out who presents this token. A token seen before is answered from memory, and only one
+    /// with an unknown key id ever waits, for at most one fetch of keys.
+    pub async fn verify(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
+        let digest = self.admit(token)?;
+        if let Some(identity) = self.recall(&digest) {
+            return Ok(identity);
+        }
+        let addressed = self.address(token, digest)?;
+        let mut key = addressed.find_key();
+        if let Ok(Lookup::Unknown) = key {
+            let kid = &addressed.token.kid;
+            key = match addressed.issuer.keys.await_kid(kid).await {
+                Ok(()) => addressed.find_key(),
+                Err(error) => Err(error),
+            };
+        }
+        self.conclude(addressed, key)
+    }
+
+    /// The same without ever waiting: an unknown key id is answered with
+    /// [`TokenError::KeysRefreshing`] and causes no fetch.
+    pub fn verify_now(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
+        let digest = self.admit(token)?;
+        if let Some(identity) = self.recall(&digest) {
+            return Ok(identity);
+        }
+        let addressed = self.address(token, digest)?;
+        let key = addressed.find_key();
+        self.conclude(addressed, key)
+    }
+
+    /// Keeps all keys fresh until `stop`. Without it, keys from a URL never arrive.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let mut tasks = JoinSet::new();
+        for store in &self.stores {
+            tasks.spawn(Arc::clone(store).keep_fresh());
+        }
+        stop.await;
+        tasks.shutdown().await;
+    }
+
+    /// The state of each issuer's keys, in configured order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyStatus> {
+        let status = |issuer: &Issuer| KeyStatus {
+            issuer: Arc::clone(&issuer.profile.name),
+            ready: issuer.keys.generation().is_some(),
+            age: issuer.keys.age(),
+            keys: issuer.keys.count(),
+            last_error: issuer.keys.last_error(),
+        };
+        self.issuers.iter().map(status).collect()
+    }
+
+    /// The size limit comes first: nothing longer is hashed or decoded.
+    fn admit(&self, token: &str) -> Result<TokenDigest, TokenError> {
+        if token.len() > self.token_bytes {
+            self.strangers.refused(TokenError::TooLarge);
+            return Err(TokenError::TooLarge);
+        }
+        Ok(cache::digest(token))
+    }
+
+    /// A token verified before, if it holds still and under the same keys.
+    fn recall(&self, digest: &TokenDigest) -> Option<Arc<Identity>> {
+        let cached = self.cache.get(digest)?;
+        let issuer = self.issuers.get(cached.issuer)?;
+        let same_keys = issuer.keys.generation() == Some(cached.generation);
+        if !same_keys || !cached.holds(self.clock.unix()) {
+            return None;
+        }
+        issuer.metrics.cached();
+        Some(Arc::clone(&cached.identity))
+    }
+
+    /// Takes the token apart and finds the one entry that it can belong to.
+    fn address<'a>(
+        &'a self,
+        token: &'a str,
+        digest: TokenDigest,
+    ) -> Result<Addressed<'a>, TokenError> {
+        let addressed = Unverified::parse(token).and_then(|token| {
+            let (issuer, url) = self.choose(&token)?;
+            Ok(Addressed {
+                token,
+                digest,
+                issuer,
+                url,
+            })
+        });
+        addressed.inspect_err(|&error| self.strangers.refused(error))
+    }
+
+    fn choose(&self, token: &Unverified<'_>) -> Result<(&Issuer, &Arc<str>), TokenError> {
+        let entry = token
+            .unverified_claim("iss")
+            .and_then(Json::as_str)
+            .and_then(|url| self.by_url.get_key_value(url));
+        let (url, entries) = entry.ok_or(TokenError::Invalid("unknown issuer"))?;
+        let mut fitting = entries
+            .iter()
+            .filter_map(|&index| self.issuers.get(index))
+            .filter(|issuer| entries.len() == 1 || issuer.profile.is_addressed(token));
+        match (fitting.next(), fitting.next()) {
+            (Some(issuer), None) => Ok((issuer, url)),
+            (None, _) => Err(TokenError::Invalid("it fits no entry of its issuer")),
+            (Some(_), Some(_)) => Err(TokenError::Invalid("it fits two entries of its issuer")),
+        }
+    }
+
+    /// Judges the token with the key that was found, and counts the outcome.
+    fn conclude(
+        &self,
+        addressed: Addressed<'_>,
+        key: Result<Lookup, TokenError>,
+    ) -> Result<Arc<Identity>, TokenError> {
+        let metrics = &addressed.issuer.metrics;
+        let outcome = key.and_then(|key| self.judge(addressed, key));
+        match &outcome {
+            Ok(_) => metrics.verified(),
+            Err(error) => metrics.refused(*error),
+        }
+        outcome
+    }
+
+    /// Signature, claims, identity.
+    fn judge(&self, addressed: Addressed<'_>, key: Lookup) -> Result<Arc<Identity>, TokenError> {
+        let Addressed {
+            token,
+            digest,
+            issuer,
+            url,
+        } = addressed;
+        let (key, generation) = match key {
+            Lookup::Found(key, generation) => (key, generation),
+            Lookup::Unknown => return Err(TokenError::KeysRefreshing),
+            Lookup::Unavailable => return Err(TokenError::KeysUnavailable),
+        };
+        let verified = token.verify(&key).inspect_err(|_| issuer.keys.suspect())?;
+        let accepted = issuer.profile.accept(&verified, url, self.clock.unix())?;
+        let identity = Arc::new(accepted.identity);
+        let cached = CachedToken {
+            identity: Arc::clone(&identity),
+            issuer: issuer.index,
+            generation,
+            valid_from: accepted.valid_from,
+        };
+        self.cache.insert(digest, cached);
+        Ok(identity)
+    }
+}
+
+impl fmt::Debug for Issuers {
+    /// Names alone: what is behind them includes people's claims.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.issuers.iter().map(|issuer| &issuer.profile.name))
+            .finish()
+    }
+}
+
+// === impl Addressed ===
+
+impl Addressed<'_> {
+    /// Looks the key up, once the header is known to be one that its issuer writes.
+    fn find_key(&self) -> Result<Lookup, TokenError> {
+        self.issuer.profile.check_header(&self.token)?;
+        Ok(self.issuer.keys.find(&self.token.kid))
+    }
+}
+
+// === impl Options ===
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            token_bytes: 8 * 1024,
+            cached_tokens: 10_000,
+            fetch_deadline: Duration::from_secs(3),
+            clock: Clock::system(),
+        }
+    }
+}
+
+fn key_source(
+    config: &IssuerConfig,
+    base: &Path,
+    options: &Options,
+) -> Result<Source, (&'static str, String)> {
+    match &config.jwks {
+        None => Err((
+            "jwks",
+            "say where the issuer's keys are: `url` or `file`".into(),
+        )),
+        Some(Jwks::File(path)) => Ok(Source::File(base.join(path))),
+        Some(Jwks::Url(url)) => {
+            Source::url(url, options.fetch_deadline).map_err(|message| ("jwks.url", message))
+        }
+    }
+}
+
+/// Names are unique, and no token can fit two entries.
+fn check_distinct(configs: &[IssuerConfig], problems: &mut Vec<(String, String)>) {
+    for (index, config) in configs.iter().enumerate() {
+        for earlier in configs.iter().take(index) {
+            let mut problems = Problems::of_issuer(index, problems);
+            if earlier.name == config.name {
+                problems.add(
+                    "name",
+                    format!("`{}` is taken by another issuer", config.name),
+                );
+            }
+            let shared = |ours: &[String], theirs: &[String]| {
+                ours.iter().find(|value| theirs.contains(value)).cloned()
+            };
+            if let Some(url) = shared(&config.issuer, &earlier.issuer)
+                && let Some(audience) = shared(&config.audiences, &earlier.audiences)
+                && config.kind == earlier.kind
+            {
+                let message = format!(
+                    "a token of `{url}` for `{audience}` would fit `{}` as well",
+                    earlier.name
+                );
+                problems.add("audiences", message);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! JSON (RFC 8259) without its ambiguities. Two parsers that read one text differently are how a
+//! token says one thing to the check and another to the policy, so a repeated member is refused at
+//! every level, and depth and sizes are bounded before anything looks inside.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+/// The deepest nesting of arrays and objects.
+const MAX_DEPTH: u8 = 32;
+/// The most elements of one array.
+const MAX_ELEMENTS: usize = 1024;
+/// The most members of one object: finding duplicates takes the square of it.
+const MAX_MEMBERS: usize = 128;
+
+/// A JSON value. Numbers keep whether they were written as integers.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Json {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A non-negative integer.
+    Natural(u64),
+    /// A negative integer.
+    Negative(i64),
+    /// A number with a fraction or an exponent, or out of range.
+    Float,
+    /// Text; the parser has refused lone surrogates and invalid UTF-8.
+    String(String),
+    /// An array.
+    Array(Vec<Json>),
+    /// An object.
+    Object(Object),
+}
+
+/// The members of an object, each name once.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Object(Vec<(String, Json)>);
+
+struct Value {
+    depth: u8,
+}
+
+// === impl Object ===
+
+impl Object {
+    /// Parses one object and nothing after it.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut parser = serde_json::Deserializer::from_slice(bytes);
+        let value = Value { depth: 0 }.deserialize(&mut parser).ok()?;
+        parser.end().ok()?;
+        match value {
+            Json::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
+        self.0
+            .iter()
+            .find_map(|(member, value)| (member == name).then_some(value))
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    pub(crate) fn string(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Json::as_str)
+    }
+}
+
+// === impl Json ===
+
+impl Json {
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+// === impl Value ===
+
+impl<'de> DeserializeSeed<'de> for Value {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Value {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Natural(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(u64::try_from(value).map_or(Json::Negative(value), Json::Natural))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
+        Ok(Json::Float)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::String(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json, A::Error> {
+        let mut array = Vec::new();
+        while let Some(element) = elements.next_element_seed(self.deeper()?)? {
+            if array.len() == MAX_ELEMENTS {
+                return Err(A::Error::custom("too many elements"));
+            }
+            array.push(element);
+        }
+        Ok(Json::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
+        let mut object = Object::default();
+        while let Some(name) = members.next_key::<String>()? {
+            if object.0.len() == MAX_MEMBERS {
+                return Err(A::Error::custom("too many members"));
+            }
+            if object.has(&name) {
+                return Err(A::Error::custom("a member is repeated"));
+            }
+            let value = members.next_value_seed(self.deeper()?)?;
+            object.0.push((name, value));
+        }
+        Ok(Json::Object(object))
+    }
+}
+
+impl Value {
+    /// The seed of what a container at this depth holds.
+    fn deeper<E: serde::de::Error>(&self) -> Result<Self, E> {
+        if self.depth == MAX_DEPTH {
+            return Err(E::custom("nested too deeply"));
+        }
+        Ok(Self {
+            depth: self.depth + 1,
+        })
+    }
+}
