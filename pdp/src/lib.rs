@@ -1,1 +1,38 @@
-//! Policy Decision Point: policies, entities, the decision, and the APIs that ask for it
+//! Policy Decision Point: policies and entities in an immutable [`Snapshot`], the one `decide`, and
+//! the APIs that ask for it.
+//!
+//! The decision is synchronous and does no IO; files are read, checked and watched beside it, and a
+//! finished snapshot is swapped in whole. Only [`api`] knows wire formats.
+//!
+//! Evaluation recurses with the height of a policy, which is bounded when it is loaded. Where the
+//! calling thread has too little stack for the tallest policy, a bigger one is borrowed for the
+//! call: correct, but slow. Give the runtime's worker threads 16 MiB ([`EVALUATION_STACK`]) and it
+//! never happens.
+
+mod answer;
+pub mod api;
+pub mod config;
+mod context_shape;
+pub mod decision_log;
+mod entity_store;
+mod json;
+pub mod load;
+mod metrics;
+mod namespace;
+mod pdp;
+mod question;
+mod scan;
+mod slice;
+mod snapshot;
+mod watch;
+
+pub use crate::answer::{Answer, PolicyError, Source};
+pub use crate::config::{ApiLimits, OnError, PoliciesConfig, PolicySource};
+pub use crate::context_shape::{ContextKind, ContextMember, ContextShape};
+pub use crate::namespace::{NameError, Namespace};
+pub use crate::pdp::{Health, Pdp, Reload};
+pub use crate::question::Question;
+pub use crate::snapshot::{EVALUATION_STACK, Snapshot};
+pub use cedar_policy::{
+    Context, Decision, Effect, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression,
+};

@@ -1,0 +1,85 @@
+//! What is answered.
+
+use std::sync::Arc;
+
+use cedar_policy::Decision;
+
+/// The answer to one question. Everything in it comes from the one snapshot that `revision` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Allow or Deny.
+    pub decision: Decision,
+    /// The policies that decided, sorted: the permits of an Allow, the forbids of a Deny, none
+    /// where nothing permitted.
+    pub determining_policies: Vec<Arc<str>>,
+    /// What went wrong, sorted.
+    pub errors: Vec<PolicyError>,
+    /// Who decided.
+    pub source: Source,
+    /// The content hash of what decided.
+    pub revision: Arc<str>,
+}
+
+/// A policy that could not be evaluated, or a question that no policy could be asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PolicyError {
+    /// The policy; `None` when the question itself was at fault.
+    pub policy: Option<Arc<str>>,
+    /// What happened.
+    pub message: String,
+}
+
+/// Who decided. Caches and remote decision points get variants of their own when they exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The policies did.
+    Engine,
+    /// Nobody could, and so it is Deny.
+    FailClosed,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// Whether the decision is Allow.
+    #[must_use]
+    pub fn is_allow(&self) -> bool {
+        self.decision == Decision::Allow
+    }
+
+    /// `ALLOW` or `DENY`, as it is written in responses and logs.
+    #[must_use]
+    pub fn decision_name(&self) -> &'static str {
+        match self.decision {
+            Decision::Allow => "ALLOW",
+            Decision::Deny => "DENY",
+        }
+    }
+
+    /// A Deny for a question that the policies of `revision` could not be asked.
+    pub(crate) fn refused(source: Source, revision: &Arc<str>, message: String) -> Self {
+        Self {
+            decision: Decision::Deny,
+            determining_policies: Vec::new(),
+            errors: vec![PolicyError {
+                policy: None,
+                message,
+            }],
+            source,
+            revision: Arc::clone(revision),
+        }
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// `engine` or `fail_closed`, as it is written in responses, logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::FailClosed => "fail_closed",
+        }
+    }
+}

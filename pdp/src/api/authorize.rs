@@ -1,0 +1,85 @@
+//! `POST /v1/authorize`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use callers::RequestId;
+
+use super::read::{Asked, Common, Scope};
+use super::refusal::Refusal;
+use super::wire::{AnswerBody, QuestionBody};
+use super::{Api, body, explanation, read};
+use crate::answer::Answer;
+use crate::decision_log::Decided;
+use crate::question::Question;
+use crate::snapshot::Snapshot;
+
+pub(super) async fn authorize(
+    State(api): State<Arc<Api>>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Response {
+    match answer(&api, &id, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(&id),
+    }
+}
+
+async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response, Refusal> {
+    let bytes = body::read(request, api.limits.request_bytes).await?;
+    let began = Instant::now();
+    let fields: QuestionBody = read::parse(&bytes, api.limits.nesting)?;
+    let explain = fields.explain.unwrap_or_default();
+    let snapshot = api.pdp.snapshot();
+    let answer = decide(api, &snapshot, id, fields, &Common::default(), began)?;
+    Ok(body::json(&AnswerBody {
+        decided: explanation::body(&answer, explain.then_some(&*snapshot)),
+        revision: &answer.revision,
+        request_id: &id.0,
+    }))
+}
+
+/// Decides one question and tells the decision log.
+pub(super) fn decide(
+    api: &Api,
+    snapshot: &Snapshot,
+    id: &RequestId,
+    fields: QuestionBody,
+    common: &Common,
+    began: Instant,
+) -> Result<Answer, Refusal> {
+    let (scope, answer) = match read::question(fields, common, snapshot, api.pdp.namespace())? {
+        Asked::Question(question) => {
+            let answer = api.pdp.decide(snapshot, &question);
+            let Question {
+                principal,
+                action,
+                resource,
+                ..
+            } = *question;
+            (
+                Scope {
+                    principal,
+                    action,
+                    resource,
+                },
+                answer,
+            )
+        }
+        Asked::OutsideSchema(scope, message) => (scope, api.pdp.refuse(snapshot, message)),
+    };
+    Decided {
+        surface: "native",
+        request_id: &id.0,
+        principal: &scope.principal,
+        action: &scope.action,
+        resource: &scope.resource,
+        answer: &answer,
+        took: began.elapsed(),
+    }
+    .record();
+    Ok(answer)
+}

@@ -1,0 +1,202 @@
+//! Bytes into a question.
+
+use cedar_policy::entities_json_errors::JsonDeserializationError;
+use cedar_policy::{Context, ContextJsonError, Entity, EntityUid, entities_errors::EntitiesError};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::refusal::Refusal;
+use super::wire::{EntityBody, QuestionBody};
+use crate::json::{Unique, check_nesting};
+use crate::namespace::Namespace;
+use crate::question::Question;
+use crate::snapshot::Snapshot;
+
+/// What is asked about: present even where context or entities do not fit the schema.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    pub(crate) principal: EntityUid,
+    pub(crate) action: EntityUid,
+    pub(crate) resource: EntityUid,
+}
+
+/// What became of a body that could be read.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// A question.
+    Question(Box<Question>),
+    /// A question that does not fit the schema, and why: it is answered Deny.
+    OutsideSchema(Scope, String),
+}
+
+/// What the items of a batch have in common; entities are read once for all.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    fields: QuestionBody,
+    entities: Option<Result<Vec<Entity>, Unfit>>,
+}
+
+/// Why a value cannot be part of a question.
+#[derive(Debug, Clone)]
+enum Unfit {
+    Malformed(String),
+    OutsideSchema(String),
+}
+
+/// Reads the body of `POST /v1/authorize`; `None` for a question that does not fit the schema. For
+/// fuzzing: no bytes may make it panic.
+///
+/// # Errors
+/// When the body is no question.
+pub fn read_bytes(
+    body: &[u8],
+    nesting: usize,
+    snapshot: &Snapshot,
+    namespace: &Namespace,
+) -> Result<Option<Question>, Refusal> {
+    let fields: QuestionBody = parse(body, nesting)?;
+    match question(fields, &Common::default(), snapshot, namespace)? {
+        Asked::Question(question) => Ok(Some(*question)),
+        Asked::OutsideSchema(..) => Ok(None),
+    }
+}
+
+/// Reads JSON whose nesting is bounded before anything recurses into it.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], nesting: usize) -> Result<T, Refusal> {
+    check_nesting(body, nesting).map_err(|_| Refusal::too_deep(nesting))?;
+    let text =
+        std::str::from_utf8(body).map_err(|_| Refusal::invalid("the body is not text in UTF-8"))?;
+    serde_json::from_str(text)
+        .map_err(|error| Refusal::invalid(format!("the body cannot be read: {error}")))
+}
+
+/// Makes a question of its fields.
+pub(crate) fn question(
+    fields: QuestionBody,
+    common: &Common,
+    snapshot: &Snapshot,
+    namespace: &Namespace,
+) -> Result<Asked, Refusal> {
+    let entity = |name: &str, own: &Option<EntityBody>, shared: &Option<EntityBody>| {
+        let body = own.as_ref().or(shared.as_ref());
+        let body = body.ok_or_else(|| Refusal::invalid(format!("`{name}` is missing")))?;
+        let uid = match body {
+            EntityBody::Pair { type_name, id } => namespace.entity(type_name, id),
+            EntityBody::Text(text) if name == "action" => namespace.action(text),
+            EntityBody::Text(text) => namespace.entity_literal(text),
+        };
+        uid.map_err(|error| Refusal::invalid(format!("`{name}`: {error}")))
+    };
+    let scope = Scope {
+        principal: entity("principal", &fields.principal, &common.fields.principal)?,
+        action: entity("action", &fields.action, &common.fields.action)?,
+        resource: entity("resource", &fields.resource, &common.fields.resource)?,
+    };
+    let given = fields.context.or_else(|| common.fields.context.clone());
+    let context = match given.map(|Unique(value)| context(value, snapshot, &scope.action)) {
+        None => Context::empty(),
+        Some(Ok(context)) => context,
+        Some(Err(unfit)) => return unfit.of("context", scope),
+    };
+    let entities = match (fields.entities, &common.entities) {
+        (Some(own), _) => entities(own, snapshot),
+        (None, Some(shared)) => shared.clone(),
+        (None, None) => Ok(Vec::new()),
+    };
+    let entities = match entities {
+        Ok(entities) => entities,
+        Err(unfit) => return unfit.of("entities", scope),
+    };
+    let Scope {
+        principal,
+        action,
+        resource,
+    } = scope;
+    Ok(Asked::Question(Box::new(Question {
+        principal,
+        action,
+        resource,
+        context,
+        entities,
+    })))
+}
+
+fn context(value: Value, snapshot: &Snapshot, action: &EntityUid) -> Result<Context, Unfit> {
+    if !value.is_object() {
+        return Err(Unfit::Malformed("is not an object".to_owned()));
+    }
+    let typed = snapshot.schema().map(|schema| (schema, action));
+    Context::from_json_value(value, typed).map_err(|error| match error {
+        ContextJsonError::JsonDeserialization(error) => Unfit::from(&error),
+        error => Unfit::OutsideSchema(error.to_string()),
+    })
+}
+
+fn entities(values: Vec<Unique>, snapshot: &Snapshot) -> Result<Vec<Entity>, Unfit> {
+    values
+        .into_iter()
+        .map(|Unique(value)| {
+            Entity::from_json_value(value, snapshot.schema()).map_err(|error| Unfit::from(&error))
+        })
+        .collect()
+}
+
+// === impl Common ===
+
+impl Common {
+    pub(super) fn new(mut fields: QuestionBody, snapshot: &Snapshot) -> Self {
+        let entities = fields
+            .entities
+            .take()
+            .map(|values| entities(values, snapshot));
+        Self { fields, entities }
+    }
+
+    pub(super) fn explain(&self) -> bool {
+        self.fields.explain.unwrap_or_default()
+    }
+}
+
+// === impl Unfit ===
+
+impl Unfit {
+    fn of(self, field: &str, scope: Scope) -> Result<Asked, Refusal> {
+        match self {
+            Self::Malformed(message) => Err(Refusal::invalid(format!("`{field}`: {message}"))),
+            Self::OutsideSchema(message) => {
+                Ok(Asked::OutsideSchema(scope, format!("{field}: {message}")))
+            }
+        }
+    }
+}
+
+impl From<&EntitiesError> for Unfit {
+    fn from(error: &EntitiesError) -> Self {
+        match error {
+            EntitiesError::Deserialization(error) => Self::from(error),
+            EntitiesError::InvalidEntity(error) => Self::OutsideSchema(error.to_string()),
+            error => Self::OutsideSchema(error.to_string()),
+        }
+    }
+}
+
+impl From<&JsonDeserializationError> for Unfit {
+    fn from(error: &JsonDeserializationError) -> Self {
+        use JsonDeserializationError as E;
+        match error {
+            // Cedar names its own types here.
+            E::Serde(error) if error.to_string().contains("untagged enum") => Self::Malformed(
+                "holds a value that Cedar does not have: there are booleans, integers of 64 bits, strings, arrays and objects"
+                    .to_owned(),
+            ),
+            E::Serde(_)
+            | E::ParseEscape(_)
+            | E::RestrictedExpressionError(_)
+            | E::DuplicateKey(_)
+            | E::ExprTag(_)
+            | E::Null(_)
+            | E::ReservedName(_) => Self::Malformed(error.to_string()),
+            _ => Self::OutsideSchema(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The `policies` section and the limits of the decision APIs.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use settings::{ByteSize, Span};
+
+/// Where policies come from and how they decide: the `policies` section.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoliciesConfig {
+    /// Where the policies come from.
+    pub source: PolicySource,
+    /// The Cedar schema: a `.cedarschema` file, or `.json` for the JSON form. Policies, entities
+    /// and requests are held to it.
+    #[serde(default)]
+    pub schema: Option<PathBuf>,
+    /// Run without a schema. A misspelt attribute then makes a policy fail at run time instead of
+    /// being refused when it is loaded.
+    #[serde(default)]
+    pub allow_no_schema: bool,
+    /// Stored entities: a file of Cedar JSON.
+    #[serde(default)]
+    pub entities: Option<PathBuf>,
+    /// The namespace of unqualified types and actions in routes, issuers and requests.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// What becomes of an Allow when some policy could not be evaluated.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// How long the policies may go without their source having been read before they no longer
+    /// decide and every answer is Deny.
+    #[serde(default = "max_staleness")]
+    pub max_staleness: Span,
+}
+
+/// Where policies come from.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicySource {
+    /// A folder of `.cedar` files, read recursively and watched, or one such file.
+    Dir(PathBuf),
+    /// A signed bundle fetched over HTTPS.
+    Bundle(BundleSource),
+    /// A mirror of an Amazon Verified Permissions policy store.
+    Avp(AvpSource),
+}
+
+/// A signed bundle fetched over HTTPS.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundleSource {
+    /// Where the bundle is.
+    pub url: String,
+    /// The file with the public key that the bundle is signed with.
+    pub public_key: PathBuf,
+    /// How often to ask for a newer one.
+    #[serde(default = "poll")]
+    pub poll: Span,
+}
+
+/// An Amazon Verified Permissions policy store.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AvpSource {
+    /// The id of the policy store.
+    pub policy_store_id: String,
+    /// The AWS region that it is in.
+    pub region: String,
+}
+
+/// What becomes of an Allow when some policy could not be evaluated.
+///
+/// Cedar skips a policy that errors, so a `forbid` that errors does not forbid.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The answer is Deny.
+    #[default]
+    Deny,
+    /// Cedar's own rule: the policy is skipped and the others decide.
+    Cedar,
+}
+
+/// Limits of one call to the decision APIs.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiLimits {
+    /// Bytes of the body of a single question.
+    pub request_bytes: ByteSize,
+    /// Bytes of the body of a batch.
+    pub batch_bytes: ByteSize,
+    /// Questions in one batch.
+    pub batch_items: usize,
+    /// Time that one batch may spend on deciding; what is left over then is answered Deny.
+    pub batch_cpu: Span,
+    /// Depth of nested objects and arrays in a body.
+    pub nesting: usize,
+}
+
+// === impl PoliciesConfig ===
+
+impl PoliciesConfig {
+    /// Passes every path through `resolve`, which makes it relative to the configuration file.
+    pub fn resolve(&mut self, resolve: impl Fn(&Path) -> PathBuf) {
+        if let PolicySource::Dir(path) = &mut self.source {
+            *path = resolve(path);
+        }
+        if let PolicySource::Bundle(bundle) = &mut self.source {
+            bundle.public_key = resolve(&bundle.public_key);
+        }
+        for path in [&mut self.schema, &mut self.entities].into_iter().flatten() {
+            *path = resolve(path);
+        }
+    }
+}
+
+// === impl ApiLimits ===
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self {
+            request_bytes: ByteSize(1 << 20),
+            batch_bytes: ByteSize(8 << 20),
+            batch_items: 1000,
+            batch_cpu: Span::from_millis(500),
+            nesting: 32,
+        }
+    }
+}
+
+fn max_staleness() -> Span {
+    Span::from_secs(3600)
+}
+
+fn poll() -> Span {
+    Span::from_secs(30)
+}

@@ -1,0 +1,177 @@
+//! How deep a policy text is, found without recursion and before anything else reads it.
+//!
+//! Cedar's parser, its checker and its evaluator all recurse. A few hundred brackets overflow the
+//! stack of an ordinary thread and end the process; a condition that is merely long makes the
+//! evaluator give up, and then the policy is skipped. So both are bounded here, by an estimate
+//! that is never below the height of the expression tree that Cedar makes of the text.
+
+/// Brackets that may be open at once in a policy or a schema.
+pub const MAX_NESTING: usize = 100;
+
+/// The height that the expression tree of a policy may have: brackets, operators, members and
+/// `if`, counted along the deepest path.
+pub const MAX_HEIGHT: usize = 1000;
+
+/// What a scan of policy text found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Depth {
+    /// The height of the tallest policy.
+    pub(super) height: usize,
+    /// Where a policy is too deep: the byte offset, and which limit it passes.
+    pub(super) excess: Vec<(usize, String)>,
+}
+
+/// What is known of one open bracket; the outermost is the policy itself.
+#[derive(Debug, Default)]
+struct Level {
+    /// Operators since the last comma. Each can add a level to the tree.
+    operators: usize,
+    /// The tallest bracket since the last comma.
+    inner: usize,
+    /// The tallest element before the last comma.
+    tallest: usize,
+}
+
+/// Measures every policy of a text.
+pub(super) fn measure(text: &str) -> Depth {
+    let mut depth = Depth::default();
+    let mut levels = vec![Level::default()];
+    let mut policy_start = None;
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        if !byte.is_ascii_whitespace() && byte != b'/' && policy_start.is_none() {
+            policy_start = Some(at);
+        }
+        let open = levels.len();
+        let Some(level) = levels.last_mut() else {
+            break;
+        };
+        let next = bytes.peek().map(|(_, next)| *next);
+        match byte {
+            b'"' => {
+                while let Some((_, byte)) = bytes.next() {
+                    match byte {
+                        b'\\' => drop(bytes.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'/' if next == Some(b'/') => {
+                while bytes.next_if(|(_, byte)| *byte != b'\n').is_some() {}
+            }
+            b'(' | b'[' | b'{' => {
+                if open > MAX_NESTING {
+                    depth
+                        .excess
+                        .push((at, format!("brackets nest more than {MAX_NESTING} deep")));
+                    return depth;
+                }
+                levels.push(Level::default());
+            }
+            b')' | b']' | b'}' => {
+                // A closing bracket too many is the parser's to report.
+                if let Some(closed) = (open > 1).then(|| levels.pop()).flatten()
+                    && let Some(outer) = levels.last_mut()
+                {
+                    outer.operators += 1;
+                    outer.inner = outer.inner.max(closed.height());
+                }
+            }
+            b',' => level.next_element(),
+            b';' if open == 1 => {
+                finish(&mut depth, &mut levels, policy_start.take());
+            }
+            // `a.b` adds one level, `has a.b` and a method call two; `a > b` is `!(a <= b)`.
+            b'.' | b'>' => level.operators += 2,
+            b'!' | b'<' | b'=' | b'&' | b'|' | b'+' | b'-' | b'*' | b'%' | b'?' => {
+                level.operators += 1
+            }
+            _ if byte.is_ascii_alphanumeric() || byte == b'_' => {
+                let rest = text.get(at..).unwrap_or_default();
+                let length = rest
+                    .bytes()
+                    .take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+                    .count();
+                if matches!(
+                    rest.get(..length),
+                    Some("if" | "in" | "is" | "has" | "like")
+                ) {
+                    level.operators += 2;
+                }
+                for _ in 1..length {
+                    bytes.next();
+                }
+            }
+            _ => {}
+        }
+    }
+    finish(&mut depth, &mut levels, policy_start);
+    depth
+}
+
+/// Where the brackets of a text that is no policy nest deeper than [`MAX_NESTING`].
+pub(super) fn excess_nesting(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => {
+                while let Some((_, byte)) = bytes.next() {
+                    match byte {
+                        b'\\' => drop(bytes.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'/' if bytes.peek().is_some_and(|(_, next)| *next == b'/') => {
+                while bytes.next_if(|(_, byte)| *byte != b'\n').is_some() {}
+            }
+            b'(' | b'[' | b'{' | b'<' => {
+                open += 1;
+                if open > MAX_NESTING {
+                    return Some(at);
+                }
+            }
+            b')' | b']' | b'}' | b'>' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Takes up the height of the policy that ends here, and begins the next.
+fn finish(depth: &mut Depth, levels: &mut Vec<Level>, start: Option<usize>) {
+    let mut height = 0;
+    // More than one level is left where brackets are open at the end of the text.
+    while let Some(level) = levels.pop() {
+        height = height.max(level.height()) + 1;
+    }
+    levels.push(Level::default());
+    if height > MAX_HEIGHT {
+        let message =
+            format!("the policy's conditions are {height} levels high, more than {MAX_HEIGHT}");
+        depth.excess.push((start.unwrap_or_default(), message));
+    } else {
+        depth.height = depth.height.max(height);
+    }
+}
+
+// === impl Level ===
+
+impl Level {
+    fn height(&self) -> usize {
+        self.tallest.max(self.operators + self.inner) + 1
+    }
+
+    fn next_element(&mut self) {
+        *self = Self {
+            tallest: self.height(),
+            ..Self::default()
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Policy texts into policies with ids of their own.
+
+use std::collections::BTreeMap;
+use std::str::FromStr as _;
+
+use cedar_policy::{PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy_core::parser::Loc;
+use miette::Diagnostic;
+use settings::Problem;
+
+use super::depth::measure;
+use super::{Ids, Text, place};
+
+/// The policies of all texts.
+#[derive(Debug)]
+pub(super) struct Policies {
+    pub(super) set: PolicySet,
+    /// The height of the tallest one.
+    pub(super) height: usize,
+    /// By id, sorted.
+    origins: BTreeMap<String, Origin>,
+}
+
+/// Where a policy came from.
+#[derive(Debug)]
+struct Origin {
+    /// Which of the texts.
+    text: usize,
+    /// Where in it, in bytes.
+    offset: usize,
+    /// The policy itself.
+    source: String,
+}
+
+/// Reads the policies of all texts. Templates are taken along; unlinked, they decide nothing.
+pub(super) fn read(texts: &[Text], ids: Ids, problems: &mut Vec<Problem>) -> Policies {
+    let mut policies = Policies {
+        set: PolicySet::new(),
+        height: 0,
+        origins: BTreeMap::new(),
+    };
+    let mut earlier = 0;
+    for (index, text) in texts.iter().enumerate() {
+        let depth = measure(&text.content);
+        if !depth.excess.is_empty() {
+            let excess = depth.excess.into_iter();
+            problems.extend(excess.map(|(offset, message)| place::at(text, offset, message)));
+            continue;
+        }
+        policies.height = policies.height.max(depth.height);
+        match PolicySet::from_str(&text.content) {
+            Ok(parsed) => earlier += policies.take(parsed, index, texts, ids, earlier, problems),
+            Err(errors) => {
+                for error in errors.iter() {
+                    place::diagnostics(text, error, problems);
+                }
+            }
+        }
+    }
+    policies
+}
+
+// === impl Policies ===
+
+impl Policies {
+    /// Takes over what was parsed from one text, under our ids; says how many there were.
+    fn take(
+        &mut self,
+        parsed: PolicySet,
+        index: usize,
+        texts: &[Text],
+        ids: Ids,
+        earlier: usize,
+        problems: &mut Vec<Problem>,
+    ) -> usize {
+        let Some(text) = texts.get(index) else {
+            return 0;
+        };
+        // Cedar numbers policies and templates together, in the order of the text.
+        let mut statics: BTreeMap<usize, _> = parsed
+            .policies()
+            .filter_map(|policy| Some((number(policy.id())?, policy)))
+            .collect();
+        let mut templates: BTreeMap<usize, _> = parsed
+            .templates()
+            .filter_map(|template| Some((number(template.id())?, template)))
+            .collect();
+        let count = statics.len() + templates.len();
+        for n in 0..count {
+            let policy = statics.remove(&n);
+            let template = templates.remove(&n);
+            let (annotation, loc) = match (policy, template) {
+                (Some(policy), _) => {
+                    let core: &cedar_policy_core::ast::Policy = policy.as_ref();
+                    (policy.annotation("id"), core.loc())
+                }
+                (None, Some(template)) => {
+                    let core: &cedar_policy_core::ast::Template = template.as_ref();
+                    (template.annotation("id"), core.loc())
+                }
+                (None, None) => continue,
+            };
+            let offset = loc.map_or(0, Loc::start);
+            let id = match (ids, annotation) {
+                (Ids::Positional, _) => format!("policy{}", earlier + n),
+                (Ids::Annotated, Some("")) => {
+                    problems.push(place::at(text, offset, "the policy's `@id` is empty"));
+                    continue;
+                }
+                (Ids::Annotated, Some(id)) => id.to_owned(),
+                (Ids::Annotated, None) => {
+                    let stem = text.path.file_stem().unwrap_or_default().to_string_lossy();
+                    format!("{stem}#{n}")
+                }
+            };
+            if let Some(first) = self.origins.get(&id) {
+                problems.push(place::at(text, offset, first.taken(&id, texts)));
+                continue;
+            }
+            let new_id = PolicyId::new(&id);
+            let added = match (policy, template) {
+                (Some(policy), _) => self.set.add(policy.new_id(new_id)),
+                (None, Some(template)) => self.set.add_template(template.new_id(new_id)),
+                (None, None) => Ok(()),
+            };
+            if let Err(error) = added {
+                place::diagnostics(text, &error, problems);
+                continue;
+            }
+            let source = loc.and_then(Loc::snippet).unwrap_or_default().to_owned();
+            self.origins.insert(
+                id,
+                Origin {
+                    text: index,
+                    offset,
+                    source,
+                },
+            );
+        }
+        count
+    }
+
+    /// Holds the policies to the schema, strictly.
+    pub(super) fn validate(
+        &self,
+        schema: &Schema,
+        texts: &[Text],
+        problems: &mut Vec<Problem>,
+        warnings: &mut Vec<Problem>,
+    ) {
+        let result = Validator::new(schema.clone()).validate(&self.set, ValidationMode::Strict);
+        let mut errors: Vec<Problem> = Vec::new();
+        for error in result.validation_errors() {
+            self.place(error.policy_id(), error, texts, &mut errors);
+        }
+        for warning in result.validation_warnings() {
+            self.place(warning.policy_id(), warning, texts, warnings);
+        }
+        // The validator reports in no order.
+        errors.sort_unstable();
+        errors.dedup();
+        problems.append(&mut errors);
+        warnings.sort_unstable();
+        warnings.dedup();
+    }
+
+    /// Ids and texts, sorted by id.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.origins
+            .iter()
+            .map(|(id, origin)| (id.as_str(), origin.source.as_str()))
+    }
+
+    fn place(
+        &self,
+        id: &PolicyId,
+        diagnostic: &dyn Diagnostic,
+        texts: &[Text],
+        problems: &mut Vec<Problem>,
+    ) {
+        let id: &str = id.as_ref();
+        let origin = self.origins.get(id);
+        let Some((origin, text)) =
+            origin.and_then(|origin| Some((origin, texts.get(origin.text)?)))
+        else {
+            return problems.push(Problem::of_file(
+                "".as_ref(),
+                place::one_line(&diagnostic.to_string()),
+            ));
+        };
+        let mut found = Vec::new();
+        place::diagnostics(text, diagnostic, &mut found);
+        for mut problem in found {
+            if problem.line == 0 {
+                problem = place::at(text, origin.offset, problem.message);
+            }
+            problems.push(problem);
+        }
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    fn taken(&self, id: &str, texts: &[Text]) -> String {
+        match texts.get(self.text) {
+            Some(text) => {
+                let first = place::at(text, self.offset, "");
+                let (file, line, column) = (first.file.display(), first.line, first.column);
+                format!("the policy id `{id}` is already taken at {file}:{line}:{column}")
+            }
+            None => format!("the policy id `{id}` is already taken"),
+        }
+    }
+}
+
+/// The `n` of Cedar's `policy<n>`.
+fn number(id: &PolicyId) -> Option<usize> {
+    let id: &str = id.as_ref();
+    id.strip_prefix("policy")?.parse().ok()
+}

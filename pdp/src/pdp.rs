@@ -1,0 +1,326 @@
+//! The decision point: the current snapshot, how fresh it is, and the one `decide`.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use prometheus::Registry;
+use settings::Problem;
+use tokio::sync::watch;
+
+use crate::answer::{Answer, Source};
+use crate::config::{PoliciesConfig, PolicySource};
+use crate::load::{self, Ids, Rules, Sources};
+use crate::metrics::Metrics;
+use crate::namespace::Namespace;
+use crate::question::Question;
+use crate::scan::Scan;
+use crate::snapshot::Snapshot;
+
+/// A policy decision point over one policy store.
+#[derive(Debug)]
+pub struct Pdp {
+    current: ArcSwap<Snapshot>,
+    /// When the source was last read, in milliseconds after `started`.
+    verified: AtomicU64,
+    started: Instant,
+    max_staleness: Duration,
+    namespace: Namespace,
+    pub(crate) sources: Sources,
+    rules: Rules,
+    /// The scan whose content was last judged, good or bad. Held for the whole of a refresh, so
+    /// that there is one at a time; nothing else takes it.
+    judged: Mutex<Option<Scan>>,
+    /// What is wrong with the source now.
+    problems: ArcSwap<Vec<Problem>>,
+    reloads: watch::Sender<Reload>,
+    metrics: Metrics,
+}
+
+/// What became of the last look at the policy source.
+#[derive(Debug, Clone)]
+pub enum Reload {
+    /// These policies decide.
+    Loaded {
+        /// The content hash of what decides now.
+        revision: Arc<str>,
+        /// How many policies there are.
+        policies: usize,
+    },
+    /// The source cannot be used; what decided before still does.
+    Failed(Arc<[Problem]>),
+    /// The source holds again what has been deciding all along.
+    Recovered,
+}
+
+/// How the decision point is.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// The content hash of what decides.
+    pub revision: Arc<str>,
+    /// How many policies there are.
+    pub policies: usize,
+    /// The time since the source was last read.
+    pub age: Duration,
+    /// Whether `age` is within `max_staleness`. When it is not, every answer is Deny.
+    pub fresh: bool,
+    /// What is wrong with the source now; empty when what decides is what it holds.
+    pub problems: Vec<Problem>,
+}
+
+// === impl Pdp ===
+
+impl Pdp {
+    /// Loads the policies. The paths in `config` must be resolved.
+    ///
+    /// # Errors
+    /// Every mistake in the sources. A mistake of the configuration itself names its key and no
+    /// file.
+    pub fn open(config: &PoliciesConfig, registry: &Registry) -> Result<Arc<Self>, Vec<Problem>> {
+        let namespace = Namespace::new(config.namespace.as_deref())
+            .map_err(|error| vec![setting("policies.namespace", error.to_string())]);
+        let sources = sources(config);
+        let (namespace, sources) = match (namespace, sources) {
+            (Ok(namespace), Ok(sources)) => (namespace, sources),
+            (namespace, sources) => {
+                let namespace = namespace.err().unwrap_or_default();
+                return Err([namespace, sources.err().unwrap_or_default()].concat());
+            }
+        };
+        let rules = Rules {
+            ids: Ids::Annotated,
+            validate: true,
+            on_error: config.on_error,
+        };
+        let scan = Scan::of(&sources)?;
+        let snapshot = load::build(load::read(&sources, &scan)?, rules)?;
+        let metrics = Metrics::register(registry).map_err(|error| {
+            vec![setting(
+                "policies",
+                format!("cannot register metrics: {error}"),
+            )]
+        })?;
+        let (reloads, _) = watch::channel(loaded(&snapshot));
+        let pdp = Arc::new(Self {
+            current: ArcSwap::from_pointee(snapshot),
+            verified: AtomicU64::new(0),
+            started: Instant::now(),
+            max_staleness: config.max_staleness.0,
+            namespace,
+            sources,
+            rules,
+            judged: Mutex::new(Some(scan)),
+            problems: ArcSwap::default(),
+            reloads,
+            metrics,
+        });
+        pdp.verified();
+        pdp.announce(&pdp.snapshot());
+        Ok(pdp)
+    }
+
+    /// The snapshot that decides now. One request is answered from one snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The namespace of unqualified names.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Decides: the engine if the policies are fresh enough, else nobody, and then it is Deny.
+    #[must_use]
+    pub fn decide(&self, snapshot: &Snapshot, question: &Question) -> Answer {
+        self.answer(snapshot, || snapshot.decide(question))
+    }
+
+    /// The final Deny to a question that the policies cannot be asked, because it does not fit the
+    /// schema. `message` says why.
+    #[must_use]
+    pub fn refuse(&self, snapshot: &Snapshot, message: String) -> Answer {
+        self.answer(snapshot, || snapshot.refused(message))
+    }
+
+    fn answer(&self, snapshot: &Snapshot, decide: impl FnOnce() -> Answer) -> Answer {
+        let began = Instant::now();
+        let answer = if self.age() <= self.max_staleness {
+            decide()
+        } else {
+            let message = "the policies are older than `max_staleness`".to_owned();
+            Answer::refused(Source::FailClosed, snapshot.revision(), message)
+        };
+        self.metrics.decided(&answer, began.elapsed());
+        answer
+    }
+
+    /// How the decision point is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let snapshot = self.current.load();
+        let age = self.age();
+        Health {
+            revision: Arc::clone(snapshot.revision()),
+            policies: snapshot.policies.num_of_policies(),
+            age,
+            fresh: age <= self.max_staleness,
+            problems: self.problems.load().to_vec(),
+        }
+    }
+
+    /// Tells of every reload from now on; only the last one is kept for a slow reader.
+    #[must_use]
+    pub fn reloads(&self) -> watch::Receiver<Reload> {
+        self.reloads.subscribe()
+    }
+
+    /// Looks at the source once, and takes over what is new in it. Reads files: not for a thread
+    /// that serves requests.
+    pub fn refresh(&self) {
+        // Whoever panicked here only held what this look replaces.
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let scan = match Scan::of(&self.sources) {
+            Ok(scan) => scan,
+            Err(problems) => {
+                *judged = None;
+                return self.fail(problems);
+            }
+        };
+        if judged.as_ref() == Some(&scan) {
+            return self.verified();
+        }
+        // Content that cannot be read was not verified, and is tried again on the next look.
+        *judged = None;
+        let texts = match load::read(&self.sources, &scan) {
+            Ok(texts) => texts,
+            Err(problems) => return self.fail(problems),
+        };
+        let built = load::build(texts, self.rules);
+        *judged = Some(scan);
+        self.verified();
+        match built {
+            Err(problems) => self.fail(problems),
+            Ok(snapshot) => self.take_over(snapshot),
+        }
+    }
+
+    fn take_over(&self, snapshot: Snapshot) {
+        let recovered = !self.problems.swap(Arc::default()).is_empty();
+        if snapshot.revision() == self.current.load().revision() {
+            if recovered {
+                tracing::info!(
+                    revision = &**snapshot.revision(),
+                    "the policy source is good again"
+                );
+                self.reloads.send_replace(Reload::Recovered);
+            }
+            return;
+        }
+        self.announce(&snapshot);
+        self.metrics.reloaded();
+        let reload = loaded(&snapshot);
+        self.current.store(Arc::new(snapshot));
+        self.reloads.send_replace(reload);
+    }
+
+    /// Keeps what decides, and says once what is wrong.
+    fn fail(&self, problems: Vec<Problem>) {
+        let known = self.problems.load();
+        if **known == problems {
+            return;
+        }
+        for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+            tracing::error!(%problem, "the policy source cannot be used; the last good policies still decide");
+        }
+        self.metrics.reload_failed();
+        self.reloads
+            .send_replace(Reload::Failed(problems.clone().into()));
+        self.problems.store(Arc::new(problems));
+    }
+
+    fn announce(&self, snapshot: &Snapshot) {
+        let (policies, entities) = (snapshot.policies.num_of_policies(), snapshot.entity_count());
+        for warning in snapshot.warnings() {
+            tracing::warn!(%warning, "a policy can be improved");
+        }
+        if policies == 0 {
+            tracing::warn!("there are no policies: everything is denied");
+        }
+        tracing::info!(
+            policies,
+            entities,
+            revision = &**snapshot.revision(),
+            "policies loaded"
+        );
+        self.metrics.loaded(policies, entities);
+    }
+
+    fn verified(&self) {
+        let after = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.verified.store(after, Ordering::Relaxed);
+        self.metrics.verified();
+    }
+
+    /// The time since the source was last read.
+    fn age(&self) -> Duration {
+        let verified = Duration::from_millis(self.verified.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(verified)
+    }
+}
+
+fn loaded(snapshot: &Snapshot) -> Reload {
+    Reload::Loaded {
+        revision: Arc::clone(snapshot.revision()),
+        policies: snapshot.policies.num_of_policies(),
+    }
+}
+
+fn sources(config: &PoliciesConfig) -> Result<Sources, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let policies = match &config.source {
+        PolicySource::Dir(path) => path.clone(),
+        PolicySource::Bundle(_) => {
+            problems.push(setting(
+                "policies.source.bundle",
+                "is not served by this version: use `dir`",
+            ));
+            Default::default()
+        }
+        PolicySource::Avp(_) => {
+            problems.push(setting(
+                "policies.source.avp",
+                "is not served by this version: use `dir`",
+            ));
+            Default::default()
+        }
+    };
+    if config.schema.is_none() && !config.allow_no_schema {
+        problems.push(setting(
+            "policies.schema",
+            "is missing: without a schema mistakes in policies are found only when they decide; `allow_no_schema: true` accepts that",
+        ));
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Sources {
+        policies,
+        schema: config.schema.clone(),
+        entities: config.entities.clone(),
+    })
+}
+
+/// A mistake of the configuration; whoever read the file knows where the key stands.
+fn setting(key: &str, message: impl Into<String>) -> Problem {
+    Problem {
+        key: key.to_owned(),
+        ..Problem::of_file(Path::new(""), message)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Policies, schema and entities that belong together, and the decision over them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cedar_policy::{
+    Decision, Effect, Entity, EntityUid, PolicyId, PolicySet, RestrictedExpression, Schema,
+};
+use cedar_policy_core::ast::{
+    EntityUID, Expr, ExprKind, Literal, PartialValue, Request, RestrictedExpr,
+};
+use cedar_policy_core::authorizer::{AuthorizationError, Authorizer, Response};
+use cedar_policy_core::evaluator::EvaluationError;
+use cedar_policy_core::extensions::Extensions;
+use cedar_policy_core::validator::ValidatorSchema;
+use ref_cast::RefCast as _;
+use settings::Problem;
+
+use crate::answer::{Answer, PolicyError, Source};
+use crate::config::OnError;
+use crate::context_shape::ContextShape;
+use crate::entity_store::EntityStore;
+use crate::question::Question;
+use crate::slice::slice;
+
+/// The stack, in bytes, with which every policy that is accepted at load can be evaluated without
+/// borrowing one. Runtime worker threads should have it.
+pub const EVALUATION_STACK: usize = 16 << 20;
+
+/// Stack that the evaluator takes for one level of a policy's height, in bytes; see the tests of
+/// `load`, which hold it to what a debug build really takes.
+const STACK_PER_LEVEL: usize = 12 << 10;
+
+/// Stack for all that is not the recursion, and for the evaluator's own reserve of 100 KiB below
+/// which it refuses to go on.
+const STACK_BASE: usize = 384 << 10;
+
+/// Policies, schema and entities, never changed once made. One snapshot answers one question, and
+/// says in `revision` which it was.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) revision: Arc<str>,
+    pub(crate) policies: PolicySet,
+    pub(crate) schema: Option<Schema>,
+    pub(crate) entities: EntityStore,
+    /// What policies, schema and entities could do better; not mistakes.
+    pub(crate) warnings: Vec<Problem>,
+    context_shapes: HashMap<EntityUid, ContextShape>,
+    /// The entities that the conditions of policies name.
+    literals: Vec<EntityUID>,
+    /// The height of the tallest policy.
+    height: usize,
+    on_error: OnError,
+    check_requests: bool,
+    authorizer: Authorizer,
+}
+
+/// The parts of a snapshot; the rest is derived.
+pub(crate) struct Parts {
+    pub(crate) revision: Arc<str>,
+    pub(crate) policies: PolicySet,
+    pub(crate) schema: Option<Schema>,
+    pub(crate) entities: EntityStore,
+    pub(crate) warnings: Vec<Problem>,
+    /// The height of the tallest policy.
+    pub(crate) height: usize,
+    pub(crate) on_error: OnError,
+    /// Whether a request outside the schema is refused.
+    pub(crate) check_requests: bool,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            revision,
+            policies,
+            schema,
+            entities,
+            warnings,
+            height,
+            on_error,
+            check_requests,
+        } = parts;
+        let context_shapes = schema.iter().flat_map(|schema| {
+            schema
+                .actions()
+                .filter_map(|action| Some((action.clone(), ContextShape::of(schema, action)?)))
+        });
+        Self {
+            context_shapes: context_shapes.collect(),
+            literals: literals(&policies),
+            revision,
+            policies,
+            schema,
+            entities,
+            warnings,
+            height,
+            on_error,
+            check_requests,
+            authorizer: Authorizer::new(),
+        }
+    }
+
+    /// The SHA-256 of everything that decides, in hexadecimal: the same wherever the content is the
+    /// same.
+    #[must_use]
+    pub fn revision(&self) -> &Arc<str> {
+        &self.revision
+    }
+
+    /// The schema, if there is one.
+    #[must_use]
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_ref()
+    }
+
+    /// The policies, under the ids that answers name them by.
+    #[must_use]
+    pub fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
+    /// The context that `action` declares; `None` without a schema and for an action that the
+    /// schema does not know.
+    #[must_use]
+    pub fn context_shape(&self, action: &EntityUid) -> Option<&ContextShape> {
+        self.context_shapes.get(action)
+    }
+
+    /// A stored entity, with all of its ancestors.
+    #[must_use]
+    pub fn stored(&self, uid: &EntityUid) -> Option<&Entity> {
+        self.entities
+            .get(uid.as_ref())
+            .map(|stored| Entity::ref_cast(&stored.entity))
+    }
+
+    /// One attribute of a stored entity, as an entity given in a question can carry it.
+    #[must_use]
+    pub fn stored_attribute(&self, uid: &EntityUid, name: &str) -> Option<RestrictedExpression> {
+        match self.entities.get(uid.as_ref())?.entity.get(name)? {
+            PartialValue::Value(value) => Some(RestrictedExpr::from(value.clone()).into()),
+            PartialValue::Residual(_) => None,
+        }
+    }
+
+    /// How many entities are stored, the actions of the schema included.
+    #[must_use]
+    pub fn entity_count(&self) -> usize {
+        self.entities.len()
+    }
+
+    /// What the policies and the schema could do better. They decide all the same.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// The effect and the annotations of a policy.
+    #[must_use]
+    pub fn describe(&self, policy: &str) -> Option<(Effect, Vec<(&str, &str)>)> {
+        let policy = self.policies.policy(&PolicyId::new(policy))?;
+        let mut annotations: Vec<_> = policy.annotations().collect();
+        annotations.sort_unstable();
+        Some((policy.effect(), annotations))
+    }
+
+    /// Decides. A question outside the schema is a Deny that says so in `errors`.
+    #[must_use]
+    pub fn decide(&self, question: &Question) -> Answer {
+        let schema: Option<&ValidatorSchema> = self
+            .schema
+            .as_ref()
+            .filter(|_| self.check_requests)
+            .map(AsRef::as_ref);
+        let request = Request::new(
+            (question.principal.as_ref().clone(), None),
+            (question.action.as_ref().clone(), None),
+            (question.resource.as_ref().clone(), None),
+            question.context.as_ref().clone(),
+            schema,
+            Extensions::all_available(),
+        );
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return self.refused(error.to_string()),
+        };
+        let entities = match slice(
+            &self.entities,
+            &self.literals,
+            self.schema.as_ref(),
+            question,
+        ) {
+            Ok(entities) => entities,
+            Err(error) => return self.refused(error.to_string()),
+        };
+        let needed = STACK_BASE + self.height * STACK_PER_LEVEL;
+        let response = stacker::maybe_grow(needed, needed + STACK_BASE, || {
+            self.authorizer
+                .is_authorized(request, self.policies.as_ref(), &entities)
+        });
+        self.answer(response)
+    }
+
+    /// The final Deny to a question that the policies cannot be asked.
+    #[must_use]
+    pub fn refused(&self, message: String) -> Answer {
+        Answer::refused(Source::Engine, &self.revision, message)
+    }
+
+    fn answer(&self, response: Response) -> Answer {
+        let Response {
+            decision,
+            diagnostics,
+        } = response;
+        let mut errors = Vec::with_capacity(diagnostics.errors.len());
+        for AuthorizationError::PolicyEvaluationError { id, error } in diagnostics.errors {
+            // Cedar would skip the policy, and whether it does would depend on the thread.
+            if let EvaluationError::RecursionLimit(_) = error {
+                let message = format!("policy `{id}` needs more stack than there is");
+                return Answer::refused(Source::FailClosed, &self.revision, message);
+            }
+            errors.push(PolicyError {
+                policy: Some(Arc::from(id.as_ref())),
+                message: error.to_string(),
+            });
+        }
+        errors.sort_unstable();
+        let overruled =
+            decision == Decision::Allow && !errors.is_empty() && self.on_error == OnError::Deny;
+        let mut determining_policies: Vec<Arc<str>> = if overruled {
+            Vec::new()
+        } else {
+            diagnostics
+                .reason
+                .iter()
+                .map(|id| Arc::from(id.as_ref()))
+                .collect()
+        };
+        determining_policies.sort_unstable();
+        Answer {
+            decision: if overruled { Decision::Deny } else { decision },
+            determining_policies,
+            errors,
+            source: Source::Engine,
+            revision: Arc::clone(&self.revision),
+        }
+    }
+}
+
+/// The entities that conditions name. Those that a scope names are compared, never looked into.
+fn literals(policies: &PolicySet) -> Vec<EntityUID> {
+    let policies: &cedar_policy_core::ast::PolicySet = policies.as_ref();
+    let mut literals: Vec<EntityUID> = policies
+        .policies()
+        .filter_map(|policy| policy.non_scope_constraints())
+        .flat_map(Expr::subexpressions)
+        .filter_map(|expression| match expression.expr_kind() {
+            ExprKind::Lit(Literal::EntityUID(uid)) => Some(EntityUID::clone(uid)),
+            _ => None,
+        })
+        .collect();
+    literals.sort_unstable();
+    literals.dedup();
+    literals
+}
