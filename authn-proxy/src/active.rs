@@ -1,0 +1,43 @@
+//! From an identity that a token proved to a user who may act right now.
+//!
+//! This is where sessions and the status of users are asked about. An issuer whose configuration asks for either is
+//! refused when it is loaded as long as nothing here can answer for it, so a token that names a session is none of ours.
+
+use std::sync::Arc;
+
+use identity::Identity;
+
+use crate::config::CallerKind;
+use crate::rejection::{Reason, Rejection};
+
+/// Someone whose token is good and who has not been shut out since it was issued. Only [`activate`] makes one.
+#[derive(Clone, Debug)]
+pub struct ActiveUser {
+    identity: Arc<Identity>,
+}
+
+/// Asks whether the bearer of a good token may act at the moment.
+///
+/// # Errors
+/// When the identity is bound to a session that cannot be looked up: unknown is not active.
+pub fn activate(identity: Arc<Identity>) -> Result<ActiveUser, Rejection> {
+    if identity.session.is_some() {
+        return Err(Rejection::new(Reason::AuthzUnavailable).because("no session store to ask"));
+    }
+    Ok(ActiveUser { identity })
+}
+
+// === impl ActiveUser ===
+
+impl ActiveUser {
+    /// What the token proved.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether a person or a service is calling.
+    pub fn kind(&self) -> CallerKind {
+        // Issuers of service tokens are refused at load, so every identity is a person's.
+        CallerKind::User
+    }
+}

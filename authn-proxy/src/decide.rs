@@ -1,0 +1,153 @@
+//! The decision, and the only place where a [`Permit`] is made.
+//!
+//! There are two grounds for one: the decision point answered Allow, or the route is declared public. The fields of a
+//! permit are private to this module and nothing else in it builds one, so whoever holds a permit proves that one of the
+//! two was the case.
+//!
+//! ```compile_fail
+//! # use authn_proxy::{CanonicalPath, Permit};
+//! let path = CanonicalPath::parse("/admin").unwrap();
+//! let forged = Permit { path };
+//! ```
+
+use std::sync::Arc;
+
+use cedar_policy::{Decision, EntityUid};
+use pdp::{Answer, Pdp, Question, Snapshot, Source};
+
+use crate::active::ActiveUser;
+use crate::path::CanonicalPath;
+use crate::rejection::{Reason, Rejection};
+use crate::routes::{Access, Route, Rule};
+
+/// Proof that a request may be forwarded, and all that forwarding needs to know of it.
+#[derive(Debug)]
+pub struct Permit {
+    path: CanonicalPath,
+    route: Arc<Route>,
+    grounds: Grounds,
+}
+
+/// A question and its answer, for the log.
+#[derive(Debug)]
+pub struct Asked {
+    /// Who asked to act.
+    pub principal: EntityUid,
+    /// What they asked to do.
+    pub action: EntityUid,
+    /// What they asked to do it to.
+    pub resource: EntityUid,
+    /// What the decision point said.
+    pub answer: Answer,
+}
+
+/// Why a permit was given.
+#[derive(Debug)]
+enum Grounds {
+    Public,
+    Allowed { user: ActiveUser, asked: Asked },
+}
+
+// === the two grounds ===
+
+/// The permit for a public route, or the rule that any other route goes by.
+pub(crate) fn open<'r>(route: &'r Arc<Route>, path: &CanonicalPath) -> Result<Permit, &'r Rule> {
+    match route.access() {
+        Access::Public => Ok(Permit {
+            path: path.clone(),
+            route: Arc::clone(route),
+            grounds: Grounds::Public,
+        }),
+        Access::Decided(rule) => Err(rule),
+    }
+}
+
+/// Asks the decision point, once, about one snapshot. Whatever is not an Allow is a refusal.
+pub(crate) fn decide(
+    pdp: &Pdp,
+    snapshot: &Snapshot,
+    question: Question,
+    user: ActiveUser,
+    route: &Arc<Route>,
+    path: &CanonicalPath,
+) -> Result<Permit, Rejection> {
+    let answer = pdp.decide(snapshot, &question);
+    let Question {
+        principal,
+        action,
+        resource,
+        ..
+    } = question;
+    let verdict = (answer.decision, answer.source);
+    let asked = Asked {
+        principal,
+        action,
+        resource,
+        answer,
+    };
+    match verdict {
+        (Decision::Allow, Source::Engine) => Ok(Permit {
+            path: path.clone(),
+            route: Arc::clone(route),
+            grounds: Grounds::Allowed { user, asked },
+        }),
+        (Decision::Deny, Source::Engine) => Err(Rejection::new(Reason::Forbidden).asked(asked)),
+        (_, Source::FailClosed) => Err(Rejection::new(Reason::AuthzUnavailable).asked(asked)),
+    }
+}
+
+// === impl Permit ===
+
+impl Permit {
+    /// The path that was decided about. It is the one to forward.
+    pub fn path(&self) -> &CanonicalPath {
+        &self.path
+    }
+
+    /// The query as it came, without `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.path.query()
+    }
+
+    /// The route.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Who is calling; `None` on a public route, where nobody was asked.
+    pub fn user(&self) -> Option<&ActiveUser> {
+        match &self.grounds {
+            Grounds::Allowed { user, .. } => Some(user),
+            Grounds::Public => None,
+        }
+    }
+
+    /// The question that was allowed; `None` on a public route.
+    pub fn decision(&self) -> Option<&Asked> {
+        match &self.grounds {
+            Grounds::Allowed { asked, .. } => Some(asked),
+            Grounds::Public => None,
+        }
+    }
+
+    /// The Cedar principal; `None` on a public route.
+    pub fn principal(&self) -> Option<&EntityUid> {
+        self.decision().map(|asked| &asked.principal)
+    }
+
+    /// The caller's id, as Cedar knows it; `None` on a public route.
+    pub fn principal_id(&self) -> Option<&str> {
+        self.user()
+            .map(|user| user.identity().principal_id.as_str())
+    }
+
+    /// The groups or roles in the caller's token.
+    pub fn roles(&self) -> &[String] {
+        self.user().map_or(&[], |user| &user.identity().groups)
+    }
+
+    /// The scopes of the caller's token.
+    pub fn scopes(&self) -> &[String] {
+        self.user().map_or(&[], |user| &user.identity().scopes)
+    }
+}

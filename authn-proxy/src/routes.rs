@@ -1,0 +1,265 @@
+//! Routes: which request is which Cedar question.
+//!
+//! A table is compiled once from configuration and never changes; a new one replaces it whole. The most specific
+//! template wins, segment by segment from the left: literal text, then a parameter with text around it, then a bare
+//! parameter, then the rest of the path. A route for the method wins over one for `*` with the same template.
+
+mod compile;
+mod pattern;
+mod template;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cedar_policy::{EntityId, EntityTypeName, EntityUid};
+use http::Method;
+
+use crate::config::CallerKind;
+use crate::path::{AmbiguousPath, CanonicalPath};
+use pattern::Rank;
+use template::Template;
+
+pub use compile::load;
+pub use template::UndecodableParam;
+
+#[cfg(test)]
+mod tests;
+
+/// Every route, ready for look-up.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    routes: Vec<Arc<Route>>,
+    /// The methods that some route names, each with its own routes and those for `*`.
+    methods: HashMap<Method, Index>,
+    /// The routes for `*`, for every other method.
+    any: Index,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    name: String,
+    access: Access,
+}
+
+/// What it takes to pass a route.
+#[derive(Debug)]
+pub enum Access {
+    /// Nothing: there is no token, and nothing is decided.
+    Public,
+    /// An Allow to this question.
+    Decided(Rule),
+}
+
+/// The question that a route asks, and what it requires before asking.
+#[derive(Debug)]
+pub struct Rule {
+    action: EntityUid,
+    resource_type: EntityTypeName,
+    resource_id: Template,
+    attributes: Vec<(String, Template)>,
+    callers: Vec<CallerKind>,
+    scopes: Vec<String>,
+    service_scopes: Vec<String>,
+}
+
+/// The route that a request is about, and the parameters in its path.
+#[derive(Debug)]
+pub struct Matched<'table, 'path> {
+    route: &'table Arc<Route>,
+    params: matchit::Params<'table, 'path>,
+}
+
+/// Why a request has no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoute {
+    /// No template matches.
+    #[error("no route matches")]
+    NotMapped,
+    /// The spelling of the path chooses the route.
+    #[error("ambiguous path: {0}")]
+    Ambiguous(AmbiguousPath),
+}
+
+/// The routes for one method.
+///
+/// The router holds that a parameter and the rest of the path cannot begin at one place, which would forbid `/{page}`
+/// beside `/{*rest}`. Templates of unlike depth of `{*rest}` are therefore kept apart, and the few answers compared.
+#[derive(Debug, Default)]
+struct Index {
+    exact: Router,
+    /// By the number of segments before `{*rest}`.
+    rest: Vec<(usize, Router)>,
+}
+
+type Router = matchit::Router<Entry>;
+
+#[derive(Clone, Debug)]
+struct Entry {
+    rank: Rank,
+    route: Arc<Route>,
+}
+
+// === impl RouteTable ===
+
+impl RouteTable {
+    /// All routes, in the order in which they are written.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().map(AsRef::as_ref)
+    }
+
+    /// Whether some route names this method. A `*` names none.
+    pub fn names_method(&self, method: &Method) -> bool {
+        self.methods.contains_key(method)
+    }
+
+    /// The route for a request.
+    pub fn find<'t, 'p>(
+        &'t self,
+        method: &Method,
+        path: &'p CanonicalPath,
+    ) -> Result<Matched<'t, 'p>, NoRoute> {
+        let index = self.methods.get(method).unwrap_or(&self.any);
+        let found = index.at(path.as_str());
+
+        // `/users/5%3Adisable` and `/users/5:disable` differ here and are one to many a server, so they have to be one
+        // to the policies as well.
+        let lenient = path.lenient();
+        if lenient != path.as_str() {
+            let name = |found: &Option<Matched<'_, '_>>| {
+                found.as_ref().map(|found| Arc::as_ptr(found.route))
+            };
+            if name(&found) != name(&index.at(&lenient)) {
+                return Err(NoRoute::Ambiguous(AmbiguousPath {
+                    reason: "an escaped reserved character that decides about the route",
+                }));
+            }
+        }
+        found.ok_or(NoRoute::NotMapped)
+    }
+}
+
+// === impl Index ===
+
+impl Index {
+    fn at<'p>(&self, path: &'p str) -> Option<Matched<'_, 'p>> {
+        let exact = self.exact.at(path).ok();
+        let rest = self
+            .rest
+            .iter()
+            .filter_map(|(_, router)| router.at(path).ok());
+        let best = exact
+            .into_iter()
+            .chain(rest)
+            .min_by(|a, b| a.value.rank.cmp(&b.value.rank))?;
+        Some(Matched {
+            route: &best.value.route,
+            params: best.params,
+        })
+    }
+
+    /// The router for templates with so many segments before `{*rest}`; `None` stands for those without.
+    fn router(&mut self, rest: Option<usize>) -> &mut Router {
+        let Some(depth) = rest else {
+            return &mut self.exact;
+        };
+        let at = match self.rest.iter().position(|(known, _)| *known == depth) {
+            Some(at) => at,
+            None => {
+                self.rest.push((depth, Router::new()));
+                self.rest.len() - 1
+            }
+        };
+        match self.rest.get_mut(at) {
+            Some((_, router)) => router,
+            None => &mut self.exact,
+        }
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    /// Method and template as they are written, such as `GET /v1/users/{id}`: bounded in number, so fit for a label.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it takes to pass.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// The Cedar action.
+    pub fn action(&self) -> &EntityUid {
+        &self.action
+    }
+
+    /// The Cedar type of the resource.
+    pub fn resource_type(&self) -> &EntityTypeName {
+        &self.resource_type
+    }
+
+    /// The names of the attributes that the route gives to a resource that is not stored.
+    pub fn attribute_names(&self) -> impl Iterator<Item = &str> {
+        self.attributes.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether callers of this kind may use the route at all.
+    pub fn admits(&self, kind: CallerKind) -> bool {
+        self.callers.contains(&kind)
+    }
+
+    /// The scopes that the user's token must carry, all of them.
+    pub fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+
+    /// The scopes that a calling service's own token must carry, all of them.
+    pub fn service_scopes(&self) -> &[String] {
+        &self.service_scopes
+    }
+
+    /// The resource that this request is about.
+    pub fn resource(
+        &self,
+        matched: &Matched<'_, '_>,
+        principal_id: &str,
+    ) -> Result<EntityUid, UndecodableParam> {
+        let id = self.resource_id.render(&matched.params, principal_id)?;
+        Ok(EntityUid::from_type_name_and_id(
+            self.resource_type.clone(),
+            EntityId::new(id),
+        ))
+    }
+
+    /// The attributes of the resource, for when it is not stored.
+    pub fn attributes(
+        &self,
+        matched: &Matched<'_, '_>,
+        principal_id: &str,
+    ) -> Result<Vec<(String, String)>, UndecodableParam> {
+        self.attributes
+            .iter()
+            .map(|(name, template)| {
+                Ok((
+                    name.clone(),
+                    template.render(&matched.params, principal_id)?,
+                ))
+            })
+            .collect()
+    }
+}
+
+// === impl Matched ===
+
+impl<'table> Matched<'table, '_> {
+    /// The route.
+    pub fn route(&self) -> &'table Arc<Route> {
+        self.route
+    }
+}
