@@ -1,1 +1,38 @@
-//! A hardened HTTP listener: bind, limits, guards, timeouts, drain
+//! A hardened HTTP listener: every port of the process uses it.
+//!
+//! hyper speaks HTTP; what it leaves open is closed here. A [guard](guard) reads each HTTP/1 head before hyper
+//! does and refuses what two parsers could read in two ways; the [entrance](entrance) holds requests of both
+//! versions to the [`Limits`]; every wait has one of the [`Timeouts`]; and a [`Drain`] ends it all without
+//! losing a request.
+//!
+//! Invariants: a service never sees a request whose head or framing is in doubt; a connection whose framing is
+//! in doubt serves nothing more; nothing waits without a limit.
+
+mod alarm;
+mod authority;
+mod bind;
+mod body;
+pub mod chunked;
+mod config;
+mod connection;
+mod drain;
+mod entrance;
+mod fault;
+mod guard;
+pub mod head;
+mod listener;
+mod metrics;
+pub mod requests;
+mod serve;
+mod sniff;
+mod stall;
+mod target;
+mod ticket;
+mod transport;
+
+pub use body::{BodyError, RequestBody};
+pub use config::{Limits, Timeouts};
+pub use drain::{Drain, DrainTrigger, drain};
+pub use fault::Fault;
+pub use listener::{Listener, Peer};
+pub use metrics::Metrics;

@@ -1,0 +1,90 @@
+//! What the parts of one connection tell each other.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::Fault;
+
+/// Shared by the bytes' side of a connection (guard, driver) and the requests' side (entrance, bodies). All of it
+/// is touched by one task at a time, but for bodies that were handed to another task.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    opened: Instant,
+    in_flight: AtomicUsize,
+    /// When the last request was over, in milliseconds since `opened`.
+    quiet_since: AtomicU64,
+    refused: OnceLock<(u64, Fault)>,
+    body_left_unread: AtomicBool,
+    closes_idle_at: OnceLock<Instant>,
+}
+
+impl Connection {
+    pub(crate) fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            in_flight: AtomicUsize::new(0),
+            quiet_since: AtomicU64::new(0),
+            refused: OnceLock::new(),
+            body_left_unread: AtomicBool::new(false),
+            closes_idle_at: OnceLock::new(),
+        }
+    }
+
+    /// The guard put a request of its own in the place of the `nth` head, counted from 0.
+    pub(crate) fn refuse(&self, nth: u64, fault: Fault) {
+        // Only the first counts: nothing after it is read.
+        _ = self.refused.set((nth, fault));
+    }
+
+    /// Why the `nth` request is none of the client's.
+    pub(crate) fn refusal(&self, nth: u64) -> Option<Fault> {
+        match self.refused.get() {
+            Some(&(first, fault)) if nth >= first => Some(fault),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn request_began(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_ended(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.quiet_since.store(now, Ordering::Relaxed);
+        self.in_flight.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// When the connection will have been without a request for `idle`, if it stays so.
+    pub(crate) fn idle_at(&self, idle: Duration) -> Instant {
+        if self.is_busy() {
+            return Instant::now() + idle;
+        }
+        self.opened + Duration::from_millis(self.quiet_since.load(Ordering::Relaxed)) + idle
+    }
+
+    /// A request's body was given up before its end, so what follows on the wire is not a request.
+    pub(crate) fn leave_body_unread(&self) {
+        self.body_left_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on every answer closes the connection, and from `at` on it closes where it is idle.
+    pub(crate) fn drain(&self, at: Instant) {
+        _ = self.closes_idle_at.set(at);
+    }
+
+    pub(crate) fn closes_idle_at(&self) -> Option<Instant> {
+        self.closes_idle_at.get().copied()
+    }
+
+    /// Whether the answer that is about to be sent must be the last.
+    pub(crate) fn must_close(&self) -> bool {
+        self.closes_idle_at.get().is_some() || self.body_left_unread.load(Ordering::Relaxed)
+    }
+}

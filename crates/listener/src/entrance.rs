@@ -1,0 +1,227 @@
+//! Between hyper and the service: every request of both versions passes here.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use http::header::{CONNECTION, EXPECT, HOST, HeaderValue};
+use http::{HeaderMap, Request, Response, Uri, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
+use pin_project_lite::pin_project;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use crate::body::{RequestBody, ResponseBody};
+use crate::connection::Connection;
+use crate::metrics::ListenerMetrics;
+use crate::stall;
+use crate::ticket::Ticket;
+use crate::{Fault, Limits, Peer, Timeouts, authority, head};
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(crate) struct House {
+    pub(crate) name: &'static str,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) metrics: ListenerMetrics,
+    pub(crate) places: Arc<Semaphore>,
+}
+
+/// The service of one connection.
+pub(crate) struct Entrance<S, B> {
+    pub(crate) service: S,
+    pub(crate) faults: fn(Fault) -> Response<B>,
+    pub(crate) house: Arc<House>,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) peer: Peer,
+    pub(crate) version: Version,
+    pub(crate) calls: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Its guard has judged the head.
+    Http1,
+    /// h2 has judged the frames and the form of the headers, nobody yet what they say.
+    Http2,
+}
+
+pin_project! {
+    /// The answer to one request.
+    #[project = AnswerProj]
+    pub(crate) enum Answer<F, B> {
+        Refused { response: Option<Response<B>> },
+        Asked {
+            #[pin]
+            call: Option<F>,
+            ticket: Option<Ticket>,
+            // Only where closing the connection is ours to ask for.
+            connection: Option<Arc<Connection>>,
+        },
+    }
+}
+
+impl<S, B> Service<Request<Incoming>> for Entrance<S, B>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = Infallible;
+    type Future = Answer<S::Future, B>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let nth = self.calls.fetch_add(1, Ordering::Relaxed);
+        match self.admit(nth, &request) {
+            Ok(ticket) => self.ask(request, ticket),
+            Err(fault) => self.refuse(nth, &request, fault),
+        }
+    }
+}
+
+impl<S, B> Entrance<S, B>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+{
+    /// In this order: whether it is a request at all, what it says, how much of it there is, whether there is
+    /// room for it.
+    fn admit(&self, nth: u64, request: &Request<Incoming>) -> Result<Ticket, Fault> {
+        if let Some(fault) = self.connection.refusal(nth) {
+            return Err(fault);
+        }
+        if self.version == Version::Http2 {
+            check_http2(request.uri(), request.headers(), &self.house.limits)?;
+        }
+        if request.body().size_hint().lower() > self.house.limits.body_bytes.0 {
+            return Err(Fault::BODY_TOO_LARGE);
+        }
+        Ticket::take(&self.house.places, &self.connection, &self.house.metrics)
+            .ok_or(Fault::OVERLOADED)
+    }
+
+    fn ask(&self, request: Request<Incoming>, ticket: Ticket) -> Answer<S::Future, B> {
+        let (mut parts, body) = request.into_parts();
+        prepare(&mut parts, self.peer);
+        let body = RequestBody::new(
+            body,
+            self.connection.clone(),
+            self.house.limits.body_bytes.0,
+            self.house.timeouts.body.0,
+        );
+        let connection = (self.version == Version::Http1).then(|| self.connection.clone());
+        Answer::Asked {
+            call: Some(self.service.call(Request::from_parts(parts, body))),
+            ticket: Some(ticket),
+            connection,
+        }
+    }
+
+    fn refuse(&self, nth: u64, request: &Request<Incoming>, fault: Fault) -> Answer<S::Future, B> {
+        self.house.metrics.count_refusal(&fault);
+        debug!(
+            listener = self.house.name,
+            code = fault.code,
+            "request refused: {}",
+            fault.message
+        );
+        let mut response = (self.faults)(fault);
+        if self.version == Version::Http1 {
+            let unread = !request.body().is_end_stream();
+            if unread || self.connection.must_close() || self.connection.refusal(nth).is_some() {
+                close_after(response.headers_mut());
+            }
+        }
+        Answer::Refused {
+            response: Some(response),
+        }
+    }
+}
+
+impl<F, B> Future for Answer<F, B>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (response, ticket) = match self.project() {
+            AnswerProj::Refused { response } => (response.take(), None),
+            AnswerProj::Asked {
+                mut call,
+                ticket,
+                connection,
+            } => {
+                let Some(future) = call.as_mut().as_pin_mut() else {
+                    return Poll::Pending;
+                };
+                let Poll::Ready(Ok(mut response)) = stall::note(future.poll(cx)) else {
+                    return Poll::Pending;
+                };
+                // The request's body may live in the future; now it is known whether anyone still reads it.
+                call.set(None);
+                if connection
+                    .as_ref()
+                    .is_some_and(|connection| connection.must_close())
+                {
+                    close_after(response.headers_mut());
+                }
+                (Some(response), ticket.take())
+            }
+        };
+        match response {
+            Some(response) => Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, ticket)))),
+            // Only when polled after its end.
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// What the guard does for HTTP/1 and h2 leaves open.
+fn check_http2(uri: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Fault> {
+    if headers.len() > limits.headers {
+        return Err(Fault::TOO_MANY_HEADERS);
+    }
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    if path.len() as u64 > limits.uri_bytes.0 {
+        return Err(Fault::URI_TOO_LONG);
+    }
+    if !path.is_ascii() {
+        return Err(Fault::invalid(
+            "the request target holds a character that must be escaped",
+        ));
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(Fault::invalid("there is more than one `Host`"));
+    }
+    let authority = uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    match (authority, host) {
+        (None, None) => return Err(Fault::invalid("there is no `:authority`")),
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            return Err(Fault::invalid("`:authority` and `Host` differ"));
+        }
+        (Some(name), _) | (None, Some(name)) => authority::check(name)?,
+    }
+    for expectation in headers.get_all(EXPECT) {
+        head::check_expectation(expectation.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn prepare(parts: &mut request::Parts, peer: Peer) {
+    // Nothing here speaks anything but HTTP after a request for an upgrade.
+    parts.extensions.remove::<OnUpgrade>();
+    parts.extensions.insert(peer);
+}
+
+fn close_after(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+}
