@@ -1,0 +1,229 @@
+//! The decision log: one line per decision, as JSON or for a person to read.
+//!
+//! The enforcement point and the decision APIs emit one `tracing` event each at [`TARGET`]; this
+//! layer writes it. A slow reader of the log never delays a request: lines are queued for a thread
+//! of their own, and when the queue is full a line is dropped and counted.
+
+use std::fmt::{self, Write as _};
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::time::SystemTime;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, Registry};
+use tracing::field::{Field, Visit};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::{Context, Layer};
+
+use crate::config::{DecisionLogConfig, DecisionLogFormat, DecisionLogSink};
+
+/// The target of decision events.
+pub(crate) const TARGET: &str = "portcullis::decision";
+
+/// Lines that may wait for the writer.
+const QUEUE: usize = 16_384;
+
+/// A layer that writes decision events.
+pub(crate) struct DecisionLog {
+    writer: NonBlocking,
+    format: DecisionLogFormat,
+}
+
+/// One event's fields, written as the members of a JSON object.
+struct JsonLine(String);
+
+/// The fields that a person wants to see on one line.
+#[derive(Default)]
+struct ReadableLine {
+    decision: String,
+    surface: String,
+    method: String,
+    path: String,
+    principal: String,
+    action: String,
+    policies: String,
+    code: String,
+    cause: String,
+    status: Option<u64>,
+    latency_us: Option<u64>,
+}
+
+/// Counts the lines that were dropped because the queue was full.
+struct Dropped {
+    lines: ErrorCounter,
+    counter: IntCounter,
+}
+
+// === impl DecisionLog ===
+
+impl DecisionLog {
+    /// Opens the sink; `None` when decisions are not logged.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending.
+    pub(crate) fn open(
+        settings: &DecisionLogConfig,
+        registry: &Registry,
+    ) -> io::Result<Option<(Self, WorkerGuard)>> {
+        let queue = NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true);
+        let (writer, guard) = match &settings.to {
+            DecisionLogSink::None => return Ok(None),
+            DecisionLogSink::Stdout => queue.finish(io::stdout()),
+            DecisionLogSink::Stderr => queue.finish(io::stderr()),
+            DecisionLogSink::File(path) => {
+                queue.finish(OpenOptions::new().append(true).create(true).open(path)?)
+            }
+        };
+        let counter = IntCounter::new(
+            "portcullis_decision_log_dropped_total",
+            "Decision log lines dropped because the writer could not keep up",
+        )
+        .map_err(io::Error::other)?;
+        let dropped = Dropped { lines: writer.error_counter(), counter };
+        registry.register(Box::new(dropped)).map_err(io::Error::other)?;
+        Ok(Some((Self { writer, format: settings.format }, guard)))
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for DecisionLog {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let time = humantime::format_rfc3339_millis(SystemTime::now());
+        let line = match self.format {
+            DecisionLogFormat::Json => {
+                let mut line = JsonLine(String::with_capacity(512));
+                let _ = write!(line.0, "{{\"time\":\"{time}\"");
+                event.record(&mut line);
+                line.0.push_str("}\n");
+                line.0
+            }
+            DecisionLogFormat::Text => {
+                let mut line = ReadableLine::default();
+                event.record(&mut line);
+                line.render(&time.to_string())
+            }
+        };
+        // Lossy by choice, and counted: see the metric.
+        let _ = self.writer.clone().write_all(line.as_bytes());
+    }
+}
+
+// === impl JsonLine ===
+
+impl JsonLine {
+    fn member(&mut self, field: &Field, value: impl fmt::Display) {
+        let _ = write!(self.0, ",\"{}\":{value}", field.name());
+    }
+
+    fn text(&mut self, field: &Field, value: &str) {
+        // Serializing a string cannot fail; were it to, the field would be missing, not wrong.
+        if let Ok(quoted) = serde_json::to_string(value) {
+            self.member(field, quoted);
+        }
+    }
+}
+
+impl Visit for JsonLine {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field, value);
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.member(field, value);
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.member(field, value);
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.member(field, value);
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.text(field, &format!("{value:?}"));
+    }
+}
+
+// === impl ReadableLine ===
+
+impl ReadableLine {
+    fn render(self, time: &str) -> String {
+        let clock = time.get(11..23).unwrap_or(time);
+        let mut line = format!("{clock} {:<7}", self.decision);
+        if let Some(status) = self.status {
+            let _ = write!(line, " {status}");
+        }
+        for part in [&self.method, &self.path] {
+            if !part.is_empty() {
+                let _ = write!(line, " {}", printable(part));
+            }
+        }
+        if !self.principal.is_empty() {
+            let _ = write!(line, "  {}", printable(&self.principal));
+        }
+        if !self.action.is_empty() {
+            let _ = write!(line, " {}", printable(&self.action));
+        }
+        if !self.policies.is_empty() {
+            let _ = write!(line, "  by {}", printable(&self.policies));
+        }
+        if !self.code.is_empty() && self.code != "ok" {
+            let _ = write!(line, "  {}", self.code);
+        }
+        if !self.cause.is_empty() {
+            let _ = write!(line, " ({})", printable(&self.cause));
+        }
+        if let Some(micros) = self.latency_us {
+            let _ = write!(line, "  {micros} µs");
+        }
+        if self.surface != "proxy" && !self.surface.is_empty() {
+            let _ = write!(line, "  [{}]", self.surface);
+        }
+        line.push('\n');
+        line
+    }
+}
+
+impl Visit for ReadableLine {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let slot = match field.name() {
+            "decision" => &mut self.decision,
+            "surface" => &mut self.surface,
+            "method" => &mut self.method,
+            "path" => &mut self.path,
+            "principal" => &mut self.principal,
+            "action" => &mut self.action,
+            "policies" => &mut self.policies,
+            "code" => &mut self.code,
+            "cause" => &mut self.cause,
+            _ => return,
+        };
+        value.clone_into(slot);
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "status" => self.status = Some(value),
+            "latency_us" => self.latency_us = Some(value),
+            _ => {}
+        }
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+/// What a client sent must not move the reader's cursor or forge a second line.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+// === impl Dropped ===
+
+impl Collector for Dropped {
+    fn desc(&self) -> Vec<&Desc> {
+        self.counter.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let dropped = self.lines.dropped_lines() as u64;
+        self.counter.inc_by(dropped.saturating_sub(self.counter.get()));
+        self.counter.collect()
+    }
+}

@@ -1,0 +1,95 @@
+//! The `telemetry` listener: liveness, readiness, metrics, version. Never on the data path.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use prometheus::{Registry, TextEncoder};
+use serde_json::{Value, json};
+
+/// What the telemetry endpoints report on.
+pub(crate) struct Telemetry {
+    pub(crate) registry: Registry,
+    pub(crate) pdp: Arc<pdp::Pdp>,
+    pub(crate) issuers: Arc<identity::Issuers>,
+    /// Set when the shutdown begins, so that no new traffic is sent here.
+    pub(crate) draining: AtomicBool,
+}
+
+/// The routes of the listener.
+pub(crate) fn router(telemetry: Arc<Telemetry>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .with_state(telemetry)
+}
+
+// === impl Telemetry ===
+
+impl Telemetry {
+    /// Whether traffic may be sent here: policies decide and every issuer's keys have been good.
+    pub(crate) fn ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+            && self.pdp.health().fresh
+            && self.issuers.keys().iter().all(|keys| keys.ready)
+    }
+
+    fn details(&self) -> Value {
+        let policies = self.pdp.health();
+        let problems: Vec<String> = policies.problems.iter().map(ToString::to_string).collect();
+        let keys: Vec<Value> = self
+            .issuers
+            .keys()
+            .iter()
+            .map(|keys| {
+                json!({
+                    "issuer": &*keys.issuer,
+                    "ready": keys.ready,
+                    "age_seconds": keys.age.map(|age| age.as_secs()),
+                    "last_error": keys.last_error,
+                })
+            })
+            .collect();
+        json!({
+            "ready": self.ready(),
+            "draining": self.draining.load(Ordering::Relaxed),
+            "policies": {
+                "ready": policies.fresh,
+                "revision": &*policies.revision,
+                "count": policies.policies,
+                "verified_seconds_ago": policies.age.as_secs(),
+                "problems": problems,
+            },
+            "keys": keys,
+        })
+    }
+}
+
+async fn readyz(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    let status = if telemetry.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(telemetry.details())).into_response()
+}
+
+async fn metrics(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    match TextEncoder::new().encode_to_string(&telemetry.registry.gather()) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be encoded");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn version() -> Json<Value> {
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "cedar": cedar_policy::get_sdk_version().to_string(),
+        "cedar_language": cedar_policy::get_lang_version().to_string(),
+    }))
+}
