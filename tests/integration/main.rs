@@ -1,2 +1,44 @@
-//! Integration tests.
-fn main() {}
+//! The real binary against a real upstream, mostly in raw bytes. Every refusal asserts that the upstream saw nothing.
+
+#![expect(clippy::string_slice, reason = "the texts are ASCII, and a test may stop at a surprise")]
+
+// `cfg(test)` tells the lints that all of this is test code, which may stop at the first surprise.
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+mod bodies;
+#[cfg(test)]
+mod callers;
+#[cfg(test)]
+mod claims;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod credentials;
+#[cfg(test)]
+mod dev;
+#[cfg(test)]
+mod drain;
+#[cfg(test)]
+mod framing;
+#[cfg(test)]
+mod headers;
+#[cfg(test)]
+mod http2;
+#[cfg(test)]
+mod native_api;
+#[cfg(test)]
+mod no_bypass;
+#[cfg(test)]
+mod paths;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod signatures;
+#[cfg(test)]
+mod token_structure;
+#[cfg(test)]
+mod upstream_faults;

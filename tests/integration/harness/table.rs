@@ -1,0 +1,218 @@
+//! Tables of cases, run against one sidecar; all rows that fail are reported together.
+
+use super::http1::{Answer, Client};
+use super::sidecar::Sidecar;
+use super::upstream::{Request, Upstream};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// A sidecar, the upstream behind it, and what went wrong so far.
+pub(crate) struct Table<'a> {
+    sidecar: &'a Sidecar,
+    upstream: &'a Upstream,
+    rows: usize,
+    failures: Vec<String>,
+}
+
+/// What must come of a row.
+#[derive(Clone, Copy)]
+pub(crate) enum Expect {
+    /// Reached the upstream, which answered 200.
+    Forwarded,
+    /// `401` and a challenge without `error`: nothing was presented.
+    NoCredentials,
+    /// `401` with this code and `error="invalid_token"`.
+    BadToken(&'static str),
+    /// This status and code, the connection left as it may be.
+    Refused(u16, &'static str),
+    /// This status and code, and the connection closed: what follows on it cannot be trusted.
+    Closed(u16, &'static str),
+    /// Any of these statuses, closed.
+    ClosedWith(&'static [u16]),
+    /// A body gone wrong on its way: closed, answered or not, with no 2xx, and the upstream had no whole request.
+    Aborted,
+}
+
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
+
+// === impl Table ===
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(sidecar: &'a Sidecar, upstream: &'a Upstream) -> Table<'a> {
+        Table { sidecar, upstream, rows: 0, failures: Vec::new() }
+    }
+
+    /// Sends `input` to the proxy on a connection of its own. Returns what the upstream saw of a forwarded row.
+    pub(crate) fn row(&mut self, case: u16, what: &str, input: &[u8], expect: Expect) -> Option<Request> {
+        self.rows += 1;
+        let bytes = self.upstream.bytes();
+        let requests = self.upstream.requests().len();
+        let mut client = Client::connect(self.sidecar.proxy());
+        client.send(input);
+        let answer = client.answer_to(method(input)).map_err(|error| error.to_string());
+        let mut faults = expect.faults(answer.as_ref());
+        if expect.must_close() && !client.is_closed(CLOSES_WITHIN) {
+            faults.push("the connection stayed open".to_owned());
+        }
+        let mut seen = None;
+        match expect {
+            Expect::Forwarded => {
+                let requests = self.upstream.requests().split_off(requests);
+                match <[Request; 1]>::try_from(requests) {
+                    Ok([request]) => seen = Some(request),
+                    Err(requests) => faults.push(format!("the upstream saw {} requests", requests.len())),
+                }
+            }
+            Expect::Aborted if self.upstream.requests().len() != requests => {
+                faults.push("the upstream saw a whole request".to_owned());
+            }
+            Expect::Aborted => {}
+            _ if self.upstream.bytes() != bytes => {
+                faults.push(format!("the upstream was sent {:?}", self.upstream.heads().last()));
+            }
+            _ => {}
+        }
+        self.note(case, what, input, answer.as_ref(), &faults);
+        seen
+    }
+
+    /// `GET /v1/documents/report` with `token` as its bearer token.
+    pub(crate) fn token(&mut self, case: u16, what: &str, token: &str, expect: Expect) {
+        self.row(case, what, &bearer("GET", "/v1/documents/report", token), expect);
+    }
+
+    /// Notes what a test found wrong with a row by itself.
+    pub(crate) fn fault(&mut self, case: u16, what: &str, fault: &str) {
+        self.failures.push(format!("{case} {what}: {fault}"));
+    }
+
+    /// Reports all failures. A last honest request proves that nothing arrived late behind the refusals.
+    pub(crate) fn finish(mut self) {
+        let before = self.upstream.heads().len();
+        self.row(0, "an honest request, last", b"GET /public/last HTTP/1.1\r\nHost: service\r\n\r\n", Expect::Forwarded);
+        let late = self.upstream.heads().split_off(before);
+        if late.len() != 1 {
+            self.failures.push(format!("late arrivals at the upstream: {late:#?}"));
+        }
+        let (failed, rows) = (self.failures.len(), self.rows);
+        assert!(self.failures.is_empty(), "{failed} of {rows} rows failed:\n{}", self.failures.join("\n"));
+    }
+
+    fn note(&mut self, case: u16, what: &str, input: &[u8], answer: Result<&Answer, &String>, faults: &[String]) {
+        if faults.is_empty() {
+            return;
+        }
+        let mut report = format!("{case} {what}: {}\n    input: {}", faults.join("; "), excerpt(input));
+        match answer {
+            Ok(answer) => {
+                let challenge = answer.head.get("www-authenticate").unwrap_or("-");
+                let _ = write!(report, "\n    got: {} {} (challenge {challenge})", answer.head.line, excerpt(&answer.body.bytes));
+            }
+            Err(error) => {
+                let _ = write!(report, "\n    got: {error}");
+            }
+        }
+        self.failures.push(report);
+    }
+}
+
+// === impl Expect ===
+
+impl Expect {
+    fn must_close(self) -> bool {
+        matches!(self, Expect::Closed(..) | Expect::ClosedWith(_) | Expect::Aborted)
+    }
+
+    fn faults(self, answer: Result<&Answer, &String>) -> Vec<String> {
+        let answer = match (self, answer) {
+            (_, Ok(answer)) => answer,
+            (Expect::Aborted, Err(_)) => return Vec::new(),
+            (_, Err(_)) => return vec!["no answer".to_owned()],
+        };
+        let mut faults = Vec::new();
+        match self {
+            Expect::Forwarded => expect(&mut faults, answer, 200, ""),
+            Expect::NoCredentials => {
+                expect(&mut faults, answer, 401, "missing_token");
+                expect_challenge(&mut faults, answer, false);
+            }
+            Expect::BadToken(code) => {
+                expect(&mut faults, answer, 401, code);
+                expect_challenge(&mut faults, answer, true);
+            }
+            Expect::Refused(status, code) | Expect::Closed(status, code) => expect(&mut faults, answer, status, code),
+            Expect::ClosedWith(statuses) if !statuses.contains(&answer.status) => {
+                faults.push(format!("expected one of {statuses:?}"));
+            }
+            Expect::Aborted if (200..300).contains(&answer.status) => faults.push("answered 2xx".to_owned()),
+            Expect::ClosedWith(_) | Expect::Aborted => {}
+        }
+        if answer.status >= 400 {
+            expect_envelope(&mut faults, answer);
+        }
+        faults
+    }
+}
+
+fn expect(faults: &mut Vec<String>, answer: &Answer, status: u16, code: &str) {
+    if answer.status != status || answer.code() != code {
+        faults.push(format!("expected {status} {code}"));
+    }
+}
+
+/// RFC 6750 §3: a request without credentials is told the scheme and nothing more.
+fn expect_challenge(faults: &mut Vec<String>, answer: &Answer, error: bool) {
+    let [challenge] = answer.head.all("www-authenticate")[..] else {
+        faults.push("expected one challenge".to_owned());
+        return;
+    };
+    let states_error = challenge.contains(r#"error="invalid_token""#);
+    if !challenge.starts_with("Bearer realm=\"") || states_error != error || (!error && challenge.contains("error")) {
+        faults.push(format!("wrong challenge `{challenge}`"));
+    }
+}
+
+/// Every refusal has the one envelope, an id to find its cause by, and no word that the caller sent.
+fn expect_envelope(faults: &mut Vec<String>, answer: &Answer) {
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(&answer.body.bytes) else {
+        // An answer to HEAD has none.
+        if !answer.body.bytes.is_empty() || answer.head.get("content-length").is_none_or(|length| length == "0") {
+            faults.push("the refusal is not JSON".to_owned());
+        }
+        return;
+    };
+    let has = |pointer: &str, is: fn(&serde_json::Value) -> bool| body.pointer(pointer).is_some_and(is);
+    if !(has("/error/message", serde_json::Value::is_string)
+        && has("/retry/retryable", serde_json::Value::is_boolean)
+        && has("/request_id", serde_json::Value::is_string))
+    {
+        faults.push("the envelope lacks a member".to_owned());
+    }
+    if answer.text().contains("eyJ") {
+        faults.push("the refusal repeats the token".to_owned());
+    }
+}
+
+// === inputs ===
+
+/// A request with `token` as its bearer token.
+pub(crate) fn bearer(method: &str, target: &str, token: &str) -> Vec<u8> {
+    with_lines(method, target, &format!("Authorization: Bearer {token}\r\n"))
+}
+
+/// A request with more header lines, each ended by CRLF.
+pub(crate) fn with_lines(method: &str, target: &str, lines: &str) -> Vec<u8> {
+    format!("{method} {target} HTTP/1.1\r\nHost: service\r\n{lines}\r\n").into_bytes()
+}
+
+fn method(input: &[u8]) -> &str {
+    std::str::from_utf8(input.split(|byte| *byte == b' ').next().unwrap_or_default()).unwrap_or("GET")
+}
+
+fn excerpt(bytes: &[u8]) -> String {
+    let shown = bytes.escape_ascii().to_string();
+    match shown.char_indices().nth(600) {
+        Some((end, _)) => format!("{}… ({} bytes)", shown.get(..end).unwrap_or_default(), bytes.len()),
+        None => shown,
+    }
+}
