@@ -1,0 +1,29 @@
+//! What the steps of a request cost in process, each alone and all together.
+#![expect(
+    clippy::expect_used,
+    reason = "a bench that cannot be set up has nothing to measure"
+)]
+
+mod decision;
+mod fixture;
+mod gate;
+mod head;
+mod routing;
+mod token;
+
+use std::time::Duration;
+
+use criterion::Criterion;
+
+fn main() {
+    identity::install_crypto().expect("the crypto library works");
+    let mut criterion = Criterion::default()
+        .measurement_time(Duration::from_secs(4))
+        .configure_from_args();
+    token::bench(&mut criterion);
+    head::bench(&mut criterion);
+    routing::bench(&mut criterion);
+    decision::bench(&mut criterion);
+    gate::bench(&mut criterion);
+    criterion.final_summary();
+}
