@@ -8,11 +8,13 @@ use crate::keys::parse_set;
 #[error("the self-test of the crypto library failed: {0}")]
 pub struct SelfTestError(&'static str);
 
-/// Makes aws-lc the process's TLS provider. Call it first: with two providers in the build, or none
-/// chosen, the first TLS connection would panic. Calling it again does no harm.
-pub fn install_crypto() {
+/// Makes aws-lc the process's TLS provider and tries it out with [`self_test`]. Call it first: with
+/// two providers in the build, or none chosen, the first TLS connection would panic. Calling it
+/// again does no harm.
+pub fn install_crypto() -> Result<(), SelfTestError> {
     // An error means that a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    self_test()
 }
 
 /// Verifies one fixed ES256 and one fixed RS256 signature through the code that verifies tokens,
