@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -60,12 +60,19 @@ struct Pace {
 pin_project! {
     /// A response's body, which keeps the request's place among those in flight until it is sent.
     #[derive(Debug)]
-    pub(crate) struct ResponseBody<B> {
+    pub(crate) struct ResponseBody<B: Body> {
         #[pin]
         inner: B,
+        // What is left of a piece that was too large to hand over at once.
+        rest: Option<B::Data>,
+        max_piece: usize,
         ticket: Option<Ticket>,
     }
 }
+
+/// h2 takes a whole piece as soon as its peer grants window for one byte of it, and then the body would seem to be
+/// sent. So HTTP/2 gets it in pieces that do not outgrow what a stream may buffer anyway.
+pub(crate) const H2_PIECE: usize = 32 * 1024;
 
 /// A body that took longer than its timeout in all must have come at this many bytes a second.
 const MIN_BYTES_PER_SECOND: u64 = 256;
@@ -187,28 +194,61 @@ impl BodyError {
 
 // === impl ResponseBody ===
 
-impl<B> ResponseBody<B> {
-    pub(crate) fn new(inner: B, ticket: Option<Ticket>) -> Self {
-        Self { inner, ticket }
+impl<B: Body> ResponseBody<B> {
+    pub(crate) fn new(inner: B, max_piece: usize, ticket: Option<Ticket>) -> Self {
+        Self {
+            inner,
+            rest: None,
+            max_piece,
+            ticket,
+        }
     }
 }
 
 impl<B: Body> Body for ResponseBody<B> {
-    type Data = B::Data;
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        stall::note(self.project().inner.poll_frame(cx))
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        let mut data = match this.rest.take() {
+            Some(rest) => rest,
+            None => match stall::note(this.inner.poll_frame(cx)) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => data,
+                    // Trailers, the only other kind, hold no data to convert.
+                    Err(frame) => {
+                        return Poll::Ready(Some(Ok(frame.map_data(|_| Bytes::new()))));
+                    }
+                },
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        // Costs nothing for `Bytes`, which all our bodies are made of.
+        let piece = data.copy_to_bytes(data.remaining().min(*this.max_piece));
+        if data.has_remaining() {
+            *this.rest = Some(data);
+        }
+        stall::note(Poll::Ready(Some(Ok(Frame::data(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let inner = self.inner.size_hint();
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.remaining() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower().saturating_add(rest));
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderValue};
 use http::{HeaderMap, Request, Response, Uri, request};
-use http_body::Body as _;
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::{H2_PIECE, RequestBody, ResponseBody};
 use crate::connection::Connection;
 use crate::metrics::ListenerMetrics;
 use crate::stall;
@@ -61,7 +61,7 @@ pin_project! {
             #[pin]
             call: Option<F>,
             ticket: Option<Ticket>,
-            // Only where closing the connection is ours to ask for.
+            // Only of HTTP/1, where closing the connection is ours to ask for.
             connection: Option<Arc<Connection>>,
         },
     }
@@ -70,6 +70,7 @@ pin_project! {
 impl<S, B> Service<Request<Incoming>> for Entrance<S, B>
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    B: Body,
 {
     type Response = Response<ResponseBody<B>>;
     type Error = Infallible;
@@ -145,12 +146,14 @@ where
 impl<F, B> Future for Answer<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
+    B: Body,
 {
     type Output = Result<Response<ResponseBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (response, ticket) = match self.project() {
-            AnswerProj::Refused { response } => (response.take(), None),
+        let (response, max_piece, ticket) = match self.project() {
+            // A refusal's body is one line.
+            AnswerProj::Refused { response } => (response.take(), usize::MAX, None),
             AnswerProj::Asked {
                 mut call,
                 ticket,
@@ -170,11 +173,14 @@ where
                 {
                     close_after(response.headers_mut());
                 }
-                (Some(response), ticket.take())
+                let max_piece = connection.as_ref().map_or(H2_PIECE, |_| usize::MAX);
+                (Some(response), max_piece, ticket.take())
             }
         };
         match response {
-            Some(response) => Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, ticket)))),
+            Some(response) => Poll::Ready(Ok(
+                response.map(|body| ResponseBody::new(body, max_piece, ticket))
+            )),
             // Only when polled after its end.
             None => Poll::Pending,
         }

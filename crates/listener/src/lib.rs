@@ -27,6 +27,8 @@ mod serve;
 mod sniff;
 mod stall;
 mod target;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod transport;
 

@@ -117,11 +117,12 @@ where
         loop {
             tokio::select! {
                 biased;
-                end = served.as_mut() => return report(end),
+                // First, so that a request that comes together with the drain is already told to close.
                 _ = signaled.as_mut(), if !draining => {
                     draining = true;
                     connection.drain(Instant::now() + SETTLE);
                 }
+                end = served.as_mut() => return report(end),
             }
         }
     }

@@ -1,0 +1,206 @@
+use bytes::Bytes;
+use http::{Request, StatusCode, Version};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::support::{PATIENCE, Running, limits, millis, run, run_with, timeouts};
+
+type Client = SendRequest<Full<Bytes>>;
+
+/// A client, and the task that ends with its connection.
+async fn connect(running: &Running) -> (Client, JoinHandle<hyper::Result<()>>) {
+    let io = TokioIo::new(running.connect().await);
+    let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .handshake(io)
+        .await
+        .unwrap();
+    (client, tokio::spawn(connection))
+}
+
+fn post(path: &str, body: &'static str) -> Request<Full<Bytes>> {
+    Request::post(format!("http://a{path}"))
+        .body(Full::new(body.into()))
+        .unwrap()
+}
+
+async fn send(client: &mut Client, request: Request<Full<Bytes>>) -> (StatusCode, String) {
+    let response = timeout(PATIENCE, client.send_request(request))
+        .await
+        .unwrap()
+        .unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn requests() {
+    let running = run().await;
+    let (mut client, _connection) = connect(&running).await;
+    let (status, body) = send(&mut client, post("/echo", "hello")).await;
+    assert_eq!((status.as_u16(), body.as_str()), (200, "hello"));
+    let (status, _) = send(&mut client, post("/ignore", "unread")).await;
+    assert_eq!(status.as_u16(), 401);
+    let (status, body) = send(&mut client, post("/echo", "again")).await;
+    assert_eq!((status.as_u16(), body.as_str()), (200, "again"));
+}
+
+#[tokio::test]
+async fn refusals() {
+    let running = run().await;
+    let (mut client, _connection) = connect(&running).await;
+    let long = format!("http://a/{}", "x".repeat(1100));
+    let large = Full::new(Bytes::from(vec![b'x'; 1001]));
+    let get = |uri: &str| Request::get(uri.to_owned());
+    let empty = Full::default;
+    let many = (0..101).fold(get("http://a/"), |request, n| {
+        request.header(format!("x-{n}"), "y")
+    });
+    for (name, request, expected) in [
+        ("user information", get("http://u@a/").body(empty()), 400),
+        (
+            "another host",
+            get("http://a/").header("host", "b").body(empty()),
+            400,
+        ),
+        (
+            "two hosts",
+            get("http://a/")
+                .header("host", "a")
+                .header("host", "a")
+                .body(empty()),
+            400,
+        ),
+        (
+            "no authority",
+            get("/").version(Version::HTTP_11).body(empty()),
+            400,
+        ),
+        (
+            "an expectation",
+            get("http://a/").header("expect", "200-maybe").body(empty()),
+            417,
+        ),
+        ("a long target", get(&long).body(empty()), 414),
+        ("many headers", many.body(empty()), 431),
+        ("a large body", get("http://a/").body(large), 413),
+    ] {
+        let (status, _) = send(&mut client, request.unwrap()).await;
+        assert_eq!(status.as_u16(), expected, "{name}");
+    }
+    assert_eq!(running.handler.calls(), 0);
+    let same = get("http://a/").header("host", "A").body(empty()).unwrap();
+    assert_eq!(send(&mut client, same).await.0.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn more_than_may_be_in_flight_is_refused() {
+    let mut limits = limits();
+    limits.in_flight = 1;
+    let running = run_with(limits, timeouts()).await;
+    let (mut client, _connection) = connect(&running).await;
+    let first = tokio::spawn(client.send_request(post("/wait", "")));
+    running.handler.began().await;
+    assert_eq!(send(&mut client, post("/", "")).await.0.as_u16(), 503);
+    running.handler.go_on.add_permits(1);
+    assert_eq!(first.await.unwrap().unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn a_drain_lets_requests_finish() {
+    let running = run().await;
+    let (mut client, connection) = connect(&running).await;
+    let first = tokio::spawn(client.send_request(post("/wait", "")));
+    running.handler.began().await;
+    running.trigger.start(PATIENCE);
+    running.handler.go_on.add_permits(1);
+    let response = first.await.unwrap().unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    response.into_body().collect().await.unwrap();
+    timeout(PATIENCE, connection)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    timeout(PATIENCE, running.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn idle_connections_are_told_to_go() {
+    let mut timeouts = timeouts();
+    timeouts.idle = millis(100);
+    let running = run_with(limits(), timeouts).await;
+    let (mut client, connection) = connect(&running).await;
+    assert_eq!(send(&mut client, post("/", "")).await.0.as_u16(), 200);
+    timeout(PATIENCE, connection)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
+
+/// A preface and settings, then nothing, not even an answer to a ping.
+#[tokio::test]
+async fn silence_after_the_preface_is_closed() {
+    let mut timeouts = timeouts();
+    timeouts.header = millis(100);
+    let running = run_with(limits(), timeouts).await;
+    for opening in [PREFACE.to_vec(), [PREFACE, SETTINGS].concat()] {
+        let mut stream = running.connect().await;
+        stream.write_all(&opening).await.unwrap();
+        let mut read = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut read))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
+/// The peer reads the socket, answers pings, but grants its stream no window.
+#[tokio::test]
+async fn a_stream_without_window_is_reset() {
+    let mut timeouts = timeouts();
+    timeouts.write = millis(200);
+    let running = run_with(limits(), timeouts).await;
+    let io = TokioIo::new(running.connect().await);
+    let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1000)
+        .handshake(io)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let response = client.send_request(post("/big", "")).await.unwrap();
+    while running.metric("portcullis_requests_in_flight") > 0.0 {
+        tokio::time::sleep(millis(5).0).await;
+    }
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(
+        send(&mut client, post("/", "")).await.0.as_u16(),
+        200,
+        "the others go on"
+    );
+}
+
+/// A body that stops, over HTTP/2.
+#[tokio::test]
+async fn a_body_that_stops_is_given_up() {
+    let mut timeouts = timeouts();
+    timeouts.body = millis(100);
+    let running = run_with(limits(), timeouts).await;
+    let mut stream = running.connect().await;
+    let mut bytes = [PREFACE, SETTINGS].concat();
+    // HEADERS with END_HEADERS: `:method POST`, `:scheme http`, `:path /`, `:authority a`.
+    bytes.extend([0, 0, 6, 1, 4, 0, 0, 0, 1, 0x83, 0x86, 0x84, 0x41, 1, b'a']);
+    stream.write_all(&bytes).await.unwrap();
+    running.handler.began().await;
+    while running.metric("portcullis_requests_in_flight") > 0.0 {
+        tokio::time::sleep(millis(5).0).await;
+    }
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
