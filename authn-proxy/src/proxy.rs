@@ -1,0 +1,357 @@
+//! The reverse proxy: gate first, then forward
+//!
+//! ```text
+//! request -> connection options -> loop? -> gate -> Permit -> strip, set headers -> upstream -> strip -> response
+//!                          any failure -> Rejection
+//! ```
+//!
+//! `forward` takes the [`Permit`] by value and sends what the permit names: its path and query to the
+//! configured authority. The client's own target is not looked at again.
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use listener::{BodyError, Fault, Peer, RequestBody};
+use prometheus::Registry;
+
+use crate::body::{Relay, ResponseBody, Upload, UpstreamBody};
+use crate::config::{ForwardedConfig, KeyedProblem, Protocol, UpstreamConfig};
+use crate::decide::Permit;
+use crate::forwarded::{Origin, Pseudonym, TrustedPeers};
+use crate::gate::{Client, Gate};
+use crate::headers::{ConnectionOptions, HeaderRules, REQUEST_ID, set_identity};
+use crate::metrics::Metrics;
+use crate::rejection::{Realm, Reason, Rejection, render_fault};
+use crate::request_log::{Exchange, RequestId};
+use crate::upstream::{Upstream, UpstreamError};
+
+/// Serves what the gate lets through from the upstream. Clones share everything.
+#[derive(Clone)]
+pub struct ReverseProxy(Arc<Parts>);
+
+struct Parts {
+    gate: Arc<Gate>,
+    upstream: Upstream,
+    rules: Arc<HeaderRules>,
+    peers: TrustedPeers,
+    pseudonym: Pseudonym,
+    realm: Realm,
+    preserve_host: bool,
+    metrics: Arc<Metrics>,
+    /// The first half of every request id.
+    process: u64,
+    /// The second half of the next one.
+    requests: AtomicU64,
+}
+
+/// Why there can be no proxy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Mistakes in section `upstream`, each with its key below the section.
+    #[error("the configuration of the upstream is not usable")]
+    Upstream(Vec<KeyedProblem>),
+    /// The metrics are taken.
+    #[error("cannot register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The system gives no random numbers.
+    #[error("no random numbers")]
+    Random,
+}
+
+/// Statuses after which the connection is not trusted to carry another request: what was wrong with this one may have
+/// been its framing.
+const CLOSING: &[StatusCode] = &[
+    StatusCode::BAD_REQUEST,
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::NOT_IMPLEMENTED,
+    StatusCode::LOOP_DETECTED,
+];
+
+// === impl ReverseProxy ===
+
+impl ReverseProxy {
+    /// A proxy in front of the configured upstream, behind `gate`.
+    pub fn new(
+        gate: Arc<Gate>,
+        upstream: &UpstreamConfig,
+        forwarded: &ForwardedConfig,
+        realm: Realm,
+        registry: &Registry,
+    ) -> Result<Self, StartError> {
+        let client = Upstream::new(upstream)
+            .map_err(|message| StartError::Upstream(vec![("url".to_owned(), message)]))?;
+        let rules = HeaderRules::new(upstream).map_err(|(index, error)| {
+            StartError::Upstream(vec![(format!("strip_headers[{index}]"), error.to_string())])
+        })?;
+        Ok(ReverseProxy(Arc::new(Parts {
+            gate,
+            upstream: client,
+            rules: Arc::new(rules),
+            peers: TrustedPeers::new(forwarded),
+            pseudonym: Pseudonym::new(random()?),
+            realm,
+            preserve_host: upstream.preserve_host,
+            metrics: Arc::new(Metrics::register(registry)?),
+            process: random()?,
+            requests: AtomicU64::new(0),
+        })))
+    }
+}
+
+impl Service<Request<RequestBody>> for ReverseProxy {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
+        let parts = Arc::clone(&self.0);
+        Box::pin(async move { Ok(parts.serve(request).await) })
+    }
+}
+
+/// The answer to what a listener refused before it became a request: the envelope of every other refusal.
+pub fn refuse(fault: Fault) -> Response<ResponseBody> {
+    let request_id = RequestId::new(random().unwrap_or_default(), 0);
+    let mut response = render_fault(&fault, request_id.as_str()).map(ResponseBody::own);
+    response
+        .headers_mut()
+        .insert(REQUEST_ID, request_id.to_header());
+    response
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// One request from its arrival to the head of its response.
+    async fn serve(&self, request: Request<RequestBody>) -> Response<ResponseBody> {
+        let (head, body) = request.into_parts();
+        let peer = head.extensions.get::<Peer>().and_then(|peer| peer.address);
+        let origin = self.peers.origin(peer, &head.headers);
+        let request_id = RequestId::new(self.process, self.requests.fetch_add(1, Ordering::Relaxed));
+        let mut exchange = Exchange::open(
+            Arc::clone(&self.metrics),
+            request_id.clone(),
+            origin.client,
+            &head.method,
+            &head.uri,
+        );
+        let version = head.version;
+        let whole = body.is_end_stream();
+
+        let mut response = match self.exchange(head, body, origin, &mut exchange).await {
+            Ok(response) => self.relay(response, exchange),
+            Err(rejection) => {
+                exchange.rejected(&rejection);
+                let mut response = rejection
+                    .into_response(&self.realm, request_id.as_str())
+                    .map(ResponseBody::own);
+                // The rest of the body would be read as the next request, or waited for in vain.
+                if version < Version::HTTP_2 && (!whole || CLOSING.contains(&response.status())) {
+                    response
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
+        };
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, request_id.to_header());
+        response
+    }
+
+    async fn exchange(
+        &self,
+        head: request::Parts,
+        body: RequestBody,
+        origin: Origin,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Incoming>, Rejection> {
+        let admitted = self.admit(&head, &origin).await;
+        exchange.decided();
+        let (permit, options) = admitted?;
+        self.forward(permit, head, options, body, origin, exchange)
+            .await
+    }
+
+    /// What can be refused without the gate, and then the gate.
+    async fn admit(
+        &self,
+        head: &request::Parts,
+        origin: &Origin,
+    ) -> Result<(Permit, ConnectionOptions), Rejection> {
+        let options = self
+            .rules
+            .connection(&head.headers)
+            .map_err(|fault| Rejection::new(Reason::InvalidRequest).because(fault.to_string()))?;
+        if options.upgrade {
+            // WebSockets need a way to end when a session does; until there is one, none is opened.
+            return Err(Rejection::new(Reason::NotImplemented).because("an upgrade"));
+        }
+        if !is_plainly_framed(&head.headers) {
+            return Err(Rejection::new(Reason::NotImplemented).because("a transfer coding"));
+        }
+        if self.pseudonym.has_seen(&head.headers) {
+            return Err(Rejection::new(Reason::LoopDetected));
+        }
+        let requested = origin.host(requested_host(head));
+        let client = Client {
+            address: origin.client,
+            host: requested.as_ref().and_then(|host| host.to_str().ok()),
+        };
+        let permit = self.gate.admit(head, &client).await?;
+        Ok((permit, options))
+    }
+
+    /// Sends an admitted request on. There is no other way to the upstream, and none without a permit.
+    async fn forward(
+        &self,
+        permit: Permit,
+        head: request::Parts,
+        options: ConnectionOptions,
+        body: RequestBody,
+        origin: Origin,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Incoming>, Rejection> {
+        if head.method == Method::CONNECT {
+            return Err(Rejection::new(Reason::MethodNotAllowed));
+        }
+        let uri = self
+            .upstream
+            .uri(permit.path().path_and_query())
+            .map_err(|_| Rejection::new(Reason::InvalidRequest).because("the target"))?;
+        let requested = requested_host(&head);
+        let empty_length = head.headers.contains_key(CONTENT_LENGTH);
+
+        let (mut forwarded, ()) = Request::new(()).into_parts();
+        forwarded.method = head.method;
+        forwarded.uri = uri;
+        forwarded.version = self.upstream.version();
+        forwarded.headers = head.headers;
+        let headers = &mut forwarded.headers;
+        self.rules.strip_request(headers, &options);
+        self.frame(&forwarded.method, headers, &body, empty_length);
+        // HTTP/2 has `:authority` for it, which the client library takes from the URI.
+        if self.upstream.protocol() == Protocol::Http1 {
+            let host = requested.clone().filter(|_| self.preserve_host);
+            headers.insert(HOST, host.unwrap_or_else(|| self.upstream.host().clone()));
+        }
+        origin.describe(requested, headers);
+        self.pseudonym.sign(head.version, headers);
+        headers.insert(REQUEST_ID, exchange.request_id().to_header());
+        if let (Some(user), Some(principal)) = (permit.user(), permit.principal()) {
+            set_identity(headers, user.identity(), principal);
+        }
+
+        exchange.forwarded(permit);
+        let upload = (!body.is_end_stream()).then(|| Arc::new(Upload::new()));
+        let body = match &upload {
+            Some(upload) => {
+                exchange.uploading(upload);
+                UpstreamBody::new(body, Arc::clone(upload), Arc::clone(&self.rules))
+            }
+            None => UpstreamBody::none(),
+        };
+        let sent = self.upstream.send(forwarded, body, upload.as_deref()).await;
+        if sent.retried {
+            exchange.retried();
+        }
+        let response = sent.response.map_err(unanswered)?;
+        exchange.answered(response.status());
+        Ok(response)
+    }
+
+    /// Says how long the body is, from the body itself: what the client said about it was for this hop.
+    fn frame(
+        &self,
+        method: &Method,
+        headers: &mut HeaderMap,
+        body: &RequestBody,
+        empty_length: bool,
+    ) {
+        let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        if body.is_end_stream() {
+            if empty_length || expects_body {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+        } else if let Some(length) = body.size_hint().exact() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        } else if self.upstream.protocol() == Protocol::Http1 {
+            // Said outright, or the client library would leave out the body of a GET.
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+
+    /// Passes a response on while it arrives.
+    fn relay(&self, response: Response<Incoming>, exchange: Exchange) -> Response<ResponseBody> {
+        let (head, incoming) = response.into_parts();
+        let mut headers = head.headers;
+        self.rules.strip_response(&mut headers);
+        self.pseudonym.sign(head.version, &mut headers);
+        let upload = exchange.upload().cloned();
+        let body = ResponseBody::relayed(Relay {
+            incoming,
+            limit: self.upstream.body_timeout(),
+            upload,
+            rules: Arc::clone(&self.rules),
+            exchange,
+            silence: None,
+            waiting: false,
+        });
+        // The version and the reason phrase are this hop's own.
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// The host that the client asked for: of the target, where it has one, else of the header.
+fn requested_host(head: &request::Parts) -> Option<HeaderValue> {
+    match head.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => head.headers.get(HOST).cloned(),
+    }
+}
+
+/// Whether the body came either plain or chunked; any other transfer coding would have to be undone here.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// The refusal of a request that was admitted and got no response.
+fn unanswered(error: UpstreamError) -> Rejection {
+    let reason = match &error {
+        UpstreamError::Connect(_) | UpstreamError::Broken(_) | UpstreamError::Framing(_) => {
+            Reason::UpstreamUnavailable
+        }
+        UpstreamError::ConnectTimeout | UpstreamError::Timeout => Reason::UpstreamTimeout,
+        UpstreamError::Body(BodyError::TooLarge) => Reason::BodyTooLarge,
+        UpstreamError::Body(BodyError::TimedOut) => Reason::RequestTimeout,
+        UpstreamError::Body(BodyError::Malformed | BodyError::Aborted) => Reason::InvalidRequest,
+    };
+    Rejection::new(reason).because(error.to_string())
+}
+
+fn random() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| StartError::Random)?;
+    Ok(u64::from_ne_bytes(bytes))
+}

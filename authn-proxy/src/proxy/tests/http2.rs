@@ -1,0 +1,206 @@
+//! HTTP/2 by prior knowledge, on either side and on both
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::stage::{Stage, Upstream, header, status};
+use crate::config::Protocol;
+
+type Seen = Arc<Mutex<Vec<(http::request::Parts, Bytes, Option<HeaderMap>)>>>;
+
+/// An HTTP/2 upstream that answers with a body and trailers.
+async fn upstream() -> (SocketAddr, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Seen::default();
+    let record = Arc::clone(&seen);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let record = Arc::clone(&record);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let record = Arc::clone(&record);
+                async move {
+                    let (head, body) = request.into_parts();
+                    let Ok(body) = body.collect().await else {
+                        return Ok(Response::new(response("broken", &[])));
+                    };
+                    let trailers = body.trailers().cloned();
+                    record.lock().unwrap().push((head, body.to_bytes(), trailers));
+                    Ok::<_, Infallible>(Response::new(response(
+                        "ok",
+                        &[("grpc-status", "0"), ("x-user-id", "root")],
+                    )))
+                }
+            });
+            tokio::spawn(
+                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    (address, seen)
+}
+
+fn response(body: &'static str, trailers: &[(&'static str, &'static str)]) -> BoxBody<Bytes, Infallible> {
+    let trailers: HeaderMap = trailers
+        .iter()
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+        .collect();
+    Full::new(Bytes::from_static(body.as_bytes()))
+        .with_trailers(std::future::ready(Some(Ok(trailers))))
+        .boxed()
+}
+
+/// Sends one HTTP/2 request.
+async fn ask(
+    address: SocketAddr,
+    request: Request<BoxBody<Bytes, Infallible>>,
+) -> (http::response::Parts, Bytes, Option<HeaderMap>) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let (head, body) = client.send_request(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap();
+    let trailers = body.trailers().cloned();
+    (head, body.to_bytes(), trailers)
+}
+
+fn request(method: &str, path: &str) -> http::request::Builder {
+    Request::builder()
+        .method(method)
+        .uri(format!("http://asked.example{path}"))
+        .version(Version::HTTP_2)
+}
+
+fn empty() -> BoxBody<Bytes, Infallible> {
+    Full::new(Bytes::new()).boxed()
+}
+
+async fn stage(upstream: SocketAddr) -> Stage {
+    Stage::with(upstream, |setup| setup.upstream.protocol = Protocol::Http2).await
+}
+
+#[tokio::test]
+async fn both_sides() {
+    let (address, seen) = upstream().await;
+    let stage = stage(address).await;
+    let frames = [
+        Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"hel"))),
+        Ok(Frame::data(Bytes::from_static(b"lo"))),
+        Ok(Frame::trailers(
+            [("x-check", "1"), ("x-portcullis-user", "root")]
+                .into_iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect(),
+        )),
+    ];
+    let body = StreamBody::new(futures_util::stream::iter(frames));
+    let asked = request("POST", "/open/x?q=1")
+        .header("te", "trailers")
+        .header("x-user-id", "root")
+        .body(BodyExt::boxed(body))
+        .unwrap();
+    let (head, body, trailers) = ask(stage.address, asked).await;
+    assert_eq!((head.status.as_u16(), &*body), (200, &b"ok"[..]));
+    let trailers = trailers.unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(trailers.len(), 1, "{trailers:?}");
+
+    let seen = seen.lock().unwrap();
+    let (head, body, trailers) = &seen[0];
+    assert_eq!(head.version, Version::HTTP_2);
+    assert_eq!(head.uri.to_string(), format!("http://{address}/open/x?q=1"));
+    assert_eq!(&**body, b"hello");
+    assert_eq!(trailers.as_ref().unwrap()["x-check"], "1");
+    assert_eq!(trailers.as_ref().unwrap().len(), 1);
+    assert_eq!(head.headers["te"], "trailers");
+    assert_eq!(head.headers["x-forwarded-host"], "asked.example");
+    assert!(head.headers["via"].to_str().unwrap().starts_with("2.0 portcullis-"));
+    for absent in ["host", "x-user-id", "connection", "transfer-encoding"] {
+        assert!(!head.headers.contains_key(absent), "{absent}: {:?}", head.headers);
+    }
+}
+
+#[tokio::test]
+async fn in_front_only() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n",
+    )
+    .await;
+    let stage = Stage::new(upstream.address).await;
+    let body = StreamBody::new(futures_util::stream::iter([Ok::<_, Infallible>(Frame::data(
+        Bytes::from_static(b"hello"),
+    ))]));
+    let asked = request("POST", "/open/x").body(BodyExt::boxed(body)).unwrap();
+    let (head, body, trailers) = ask(stage.address, asked).await;
+    assert_eq!((head.status.as_u16(), &*body), (200, &b"ok"[..]));
+    assert_eq!(trailers.unwrap()["x-sum"], "7");
+    assert!(!head.headers.contains_key("x-hop"));
+    let seen = upstream.only();
+    assert!(seen.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), "{seen}");
+    assert_eq!(header(&seen, "host"), [upstream.address.to_string()]);
+    assert_eq!(header(&seen, "x-forwarded-host"), ["asked.example"]);
+}
+
+#[tokio::test]
+async fn behind_only() {
+    let (address, seen) = upstream().await;
+    let stage = stage(address).await;
+    let response = stage
+        .ask("POST /open/x HTTP/1.1\r\nHost: asked.example\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello")
+        .await;
+    assert_eq!(status(&response), "200", "{response}");
+    assert!(response.contains("ok"));
+    let seen = seen.lock().unwrap();
+    assert_eq!(&*seen[0].1, b"hello");
+    assert_eq!(seen[0].0.headers["content-length"], "5");
+}
+
+#[tokio::test]
+async fn a_refusal_ends_the_stream_and_not_the_connection() {
+    let (address, seen) = upstream().await;
+    let stage = stage(address).await;
+    for (method, path, code) in [
+        ("GET", "/nowhere", 403),
+        ("POST", "/users/alice", 401),
+        ("GET", "/open//x", 400),
+    ] {
+        let (head, body, _) = ask(stage.address, request(method, path).body(empty()).unwrap()).await;
+        assert_eq!(head.status.as_u16(), code, "{body:?}");
+        assert!(!head.headers.contains_key("connection"));
+        assert!(head.headers.contains_key("x-portcullis-request-id"));
+    }
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn too_large_a_body_is_refused() {
+    let (address, seen) = upstream().await;
+    let stage = Stage::with(address, |setup| {
+        setup.upstream.protocol = Protocol::Http2;
+        setup.limits.body_bytes = settings::ByteSize(1000);
+    })
+    .await;
+    let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
+    let response = stage
+        .ask(&format!(
+            "POST /open/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}{chunk}0\r\n\r\n"
+        ))
+        .await;
+    assert_eq!(status(&response), "413", "{response}");
+    assert!(seen.lock().unwrap().is_empty(), "the upstream never had a whole request");
+}

@@ -1,0 +1,252 @@
+//! One event per request
+//!
+//! The event is emitted when the exchange has ended: the response is out, or one side has gone away. It names the
+//! request, the decision and the outcome; it never holds a token, a query string, a header or a body. Its target is
+//! [`TARGET`], so that a subscriber can send it where decisions go.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, StatusCode, Uri};
+
+use crate::body::Upload;
+use crate::decide::{Asked, Permit};
+use crate::metrics::Metrics;
+use crate::rejection::Rejection;
+use crate::routes::Route;
+
+/// The target of the event.
+pub const TARGET: &str = "portcullis::decision";
+
+/// Longest path in an event, in bytes.
+const MAX_PATH: usize = 256;
+
+/// The code of an exchange that went well.
+const OK: &str = "ok";
+
+/// The code of an exchange that nothing else ended: the client stopped listening.
+const CLIENT_ABORTED: &str = "client_aborted";
+
+/// The account of one request, from its arrival to the end of its response. Dropping it closes it: that is when it is
+/// counted and logged.
+pub(crate) struct Exchange {
+    metrics: Arc<Metrics>,
+    started: Instant,
+    request_id: RequestId,
+    client: Option<IpAddr>,
+    method: Method,
+    target: Uri,
+    permit: Option<Permit>,
+    status: Option<StatusCode>,
+    outcome: &'static str,
+    cause: Option<Cow<'static, str>>,
+    /// How long the gate took; none until it has spoken.
+    gate: Option<Duration>,
+    upload: Option<Arc<Upload>>,
+    sent: u64,
+    logged: bool,
+}
+
+/// The name of one request, unique beyond this process: 32 hexadecimal digits.
+#[derive(Clone, Debug)]
+pub struct RequestId(HeaderValue);
+
+/// What was decided about a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Decided<'a> {
+    /// `ALLOW`, `PUBLIC`, `DENY`, or `REFUSED` when it did not come to a decision.
+    decision: &'static str,
+    route: Option<&'a Route>,
+    asked: Option<&'a Asked>,
+}
+
+// === impl RequestId ===
+
+impl RequestId {
+    /// The id made of a process's random number and the count of its requests.
+    pub fn new(process: u64, count: u64) -> Self {
+        let text = format!("{process:016x}{count:016x}");
+        RequestId(HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0")))
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// As a header's value.
+    pub fn to_header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// Opens the account of a request.
+    pub(crate) fn open(
+        metrics: Arc<Metrics>,
+        request_id: RequestId,
+        client: Option<IpAddr>,
+        method: &Method,
+        target: &Uri,
+    ) -> Self {
+        metrics.in_flight.inc();
+        Exchange {
+            metrics,
+            started: Instant::now(),
+            request_id,
+            client,
+            method: method.clone(),
+            target: target.clone(),
+            permit: None,
+            status: None,
+            outcome: CLIENT_ABORTED,
+            cause: None,
+            gate: None,
+            upload: None,
+            sent: 0,
+            logged: false,
+        }
+    }
+
+    pub(crate) fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
+    /// The gate has spoken.
+    pub(crate) fn decided(&mut self) {
+        let latency = self.started.elapsed();
+        self.metrics.gate.observe(latency.as_secs_f64());
+        self.gate = Some(latency);
+    }
+
+    /// The request is forwarded on this permit, which is used up by that.
+    pub(crate) fn forwarded(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+    }
+
+    /// The request is answered by us. Before a permit was given this is the gate's no; after it, a failure on the way.
+    pub(crate) fn rejected(&mut self, rejection: &Rejection) {
+        self.status = Some(rejection.status());
+        self.outcome = rejection.code();
+        self.cause = rejection.cause().map(|cause| Cow::Owned(cause.to_owned()));
+        if self.permit.is_none() {
+            let asked = rejection.decision();
+            self.log(Decided {
+                decision: if asked.is_some() { "DENY" } else { "REFUSED" },
+                route: rejection.route().map(AsRef::as_ref),
+                asked,
+            });
+        }
+    }
+
+    /// The request's body is on its way to the upstream.
+    pub(crate) fn uploading(&mut self, upload: &Arc<Upload>) {
+        self.upload = Some(Arc::clone(upload));
+    }
+
+    /// The request's body, when it has one.
+    pub(crate) fn upload(&self) -> Option<&Arc<Upload>> {
+        self.upload.as_ref()
+    }
+
+    /// The head of the upstream's response is there.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        let admitted = self.gate.unwrap_or_default();
+        let waited = self.started.elapsed().saturating_sub(admitted);
+        self.metrics.upstream.observe(waited.as_secs_f64());
+    }
+
+    /// The request was sent a second time.
+    pub(crate) fn retried(&self) {
+        self.metrics.retries.inc();
+    }
+
+    /// Bytes of the response's body have been handed on.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent = self.sent.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// The response has been handed on to its end.
+    pub(crate) fn complete(&mut self) {
+        if self.outcome == CLIENT_ABORTED {
+            self.outcome = OK;
+        }
+    }
+
+    /// The response broke off.
+    pub(crate) fn fail(&mut self, code: &'static str, cause: &'static str) {
+        self.outcome = code;
+        self.cause = Some(Cow::Borrowed(cause));
+    }
+
+    fn log(&mut self, decided: Decided<'_>) {
+        self.logged = true;
+        if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+            return;
+        }
+        let asked = decided.asked;
+        let answer = asked.map(|asked| &asked.answer);
+        let policies = answer.map(|answer| answer.determining_policies.join(","));
+        let path = self.target.path();
+        let path = path
+            .get(..path.floor_char_boundary(MAX_PATH))
+            .unwrap_or_default();
+        tracing::info!(
+            target: TARGET,
+            request_id = self.request_id.as_str(),
+            surface = "proxy",
+            client = self.client.map(display),
+            method = self.method.as_str(),
+            path,
+            route = decided.route.map(Route::name),
+            principal = asked.map(|asked| display(&asked.principal)),
+            action = asked.map(|asked| display(&asked.action)),
+            resource = asked.map(|asked| display(&asked.resource)),
+            decision = decided.decision,
+            status = self.status.map(|status| status.as_u16()),
+            code = self.outcome,
+            cause = self.cause.as_deref(),
+            policies,
+            source = answer.map(|answer| answer.source.name()),
+            revision = answer.map(|answer| answer.revision.as_ref()),
+            received_bytes = self.upload.as_ref().map(|upload| upload.bytes()),
+            sent_bytes = self.sent,
+            latency_us = micros(self.gate.unwrap_or_default()),
+            total_us = micros(self.started.elapsed()),
+        );
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        self.metrics.ended(self.outcome);
+        self.metrics.sent.inc_by(self.sent);
+        if let Some(upload) = &self.upload {
+            self.metrics.received.inc_by(upload.bytes());
+        }
+        if self.logged {
+            return;
+        }
+        let permit = self.permit.take();
+        let asked = permit.as_ref().and_then(Permit::decision);
+        self.log(Decided {
+            decision: match (&permit, asked) {
+                (Some(_), Some(_)) => "ALLOW",
+                (Some(_), None) => "PUBLIC",
+                (None, _) => "REFUSED",
+            },
+            route: permit.as_ref().map(|permit| permit.route().as_ref()),
+            asked,
+        });
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

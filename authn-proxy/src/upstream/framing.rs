@@ -1,0 +1,66 @@
+//! Responses whose framing cannot be trusted
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, StatusCode};
+
+/// Why a response is not passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FramingFault {
+    /// `101` although no upgrade was asked for.
+    #[error("the response switches protocols unasked")]
+    Switched,
+    /// `Content-Length` beside `Transfer-Encoding`.
+    #[error("the response has both a content length and a transfer encoding")]
+    BothLengths,
+    /// `Content-Length` that is not one plain number.
+    #[error("the response's content length is not one number")]
+    BadLength,
+    /// A transfer coding other than `chunked`, which would have to be undone here.
+    #[error("the response has a transfer encoding other than chunked")]
+    BadEncoding,
+    /// A body where there can be none.
+    #[error("the response announces a body that its status rules out")]
+    BodyWithoutPlace,
+}
+
+/// Judges the head of a response, as the upstream sent it (RFC 9112 section 6). hyper has read it by then and would go
+/// on; what it goes on with is a guess.
+pub(super) fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), FramingFault> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(FramingFault::Switched);
+    }
+    let encoded = headers.contains_key(TRANSFER_ENCODING);
+    let length = content_length(headers)?;
+    if encoded && length.is_some() {
+        return Err(FramingFault::BothLengths);
+    }
+    let bodiless = matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT
+    );
+    if bodiless && (encoded && status == StatusCode::NO_CONTENT || length.is_some_and(|length| length > 0)) {
+        return Err(FramingFault::BodyWithoutPlace);
+    }
+    if encoded {
+        let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+        let chunked = lines
+            .next()
+            .is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        if !chunked || lines.next().is_some() {
+            return Err(FramingFault::BadEncoding);
+        }
+    }
+    Ok(())
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, FramingFault> {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(line) = lines.next() else {
+        return Ok(None);
+    };
+    let digits = line.to_str().map_err(|_| FramingFault::BadLength)?;
+    if lines.next().is_some() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(FramingFault::BadLength);
+    }
+    digits.parse().map(Some).map_err(|_| FramingFault::BadLength)
+}

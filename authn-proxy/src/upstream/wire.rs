@@ -1,0 +1,146 @@
+//! One TCP connection to the upstream, and what has to be known about it afterwards
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+/// Connects over TCP and watches each connection.
+#[derive(Clone, Debug)]
+pub(super) struct Connector(pub(super) HttpConnector);
+
+/// A connection that remembers in [`Wire`] what has passed over it.
+#[derive(Debug)]
+pub(super) struct Watched {
+    stream: TcpStream,
+    wire: Wire,
+}
+
+/// What is known of a connection: hyper puts it into each response's extensions and each error.
+#[derive(Clone, Debug)]
+pub(super) struct Wire(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether anything was ever read, that is, whether a request has been answered here before.
+    used: AtomicBool,
+    /// Whether anything was read since the last write.
+    answered: AtomicBool,
+    /// Whether nothing may be sent or read any more.
+    condemned: AtomicBool,
+    reader: AtomicWaker,
+}
+
+// === impl Connector ===
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Watched>;
+    type Error = <HttpConnector as Service<Uri>>::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let connecting = self.0.call(to);
+        Box::pin(async move {
+            Ok(TokioIo::new(Watched {
+                stream: connecting.await?.into_inner(),
+                wire: Wire(Arc::default()),
+            }))
+        })
+    }
+}
+
+// === impl Wire ===
+
+impl Wire {
+    /// Whether the connection had served before and then died under a request without a single byte in answer. That is
+    /// what happens when the upstream closes a kept connection just as it is used again.
+    pub(super) fn died_unanswered(&self) -> bool {
+        self.0.used.load(Ordering::Acquire) && !self.0.answered.load(Ordering::Acquire)
+    }
+
+    /// Closes the connection: after a fault of framing nobody knows where the next response on it begins.
+    pub(super) fn condemn(&self) {
+        self.0.condemned.store(true, Ordering::Release);
+        self.0.reader.wake();
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.0.condemned.load(Ordering::Acquire) {
+            return Err(io::Error::other("closed after a malformed response"));
+        }
+        Ok(())
+    }
+}
+
+// === impl Watched ===
+
+impl Connection for Watched {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(self.wire.clone())
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.wire.0.reader.register(cx.waker());
+        self.wire.check()?;
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.wire.0.used.store(true, Ordering::Release);
+            self.wire.0.answered.store(true, Ordering::Release);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.wire.check()?;
+        self.wire.0.answered.store(false, Ordering::Release);
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.wire.check()?;
+        self.wire.0.answered.store(false, Ordering::Release);
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
