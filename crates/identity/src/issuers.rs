@@ -209,6 +209,20 @@ impl Issuers {
         self.issuers.iter().map(status).collect()
     }
 
+    /// What [`Issuers::run`] does each time it wakes up.
+    #[cfg(test)]
+    pub(crate) async fn refresh_if_due(&self) {
+        for store in &self.stores {
+            store.refresh_if_due().await;
+        }
+    }
+
+    /// How many tokens are remembered.
+    #[cfg(test)]
+    pub(crate) fn cached(&self) -> u64 {
+        self.cache.len()
+    }
+
     /// The size limit comes first: nothing longer is hashed or decoded.
     fn admit(&self, token: &str) -> Result<TokenDigest, TokenError> {
         if token.len() > self.token_bytes {
