@@ -31,8 +31,8 @@ use callers::{Callers, RequestId};
 use crate::config::ApiLimits;
 use crate::pdp::Pdp;
 
-pub use read::read_bytes;
-use refusal::Refusal;
+pub use read::{Asked, ask, read_bytes};
+pub use refusal::Refusal;
 
 /// What every handler needs.
 #[derive(Debug)]

@@ -36,14 +36,15 @@ impl EntityStore {
     pub(crate) fn new(
         entities: Vec<Entity>,
         schema: Option<&Schema>,
-    ) -> Result<Self, EntitiesError> {
+    ) -> Result<Self, Box<EntitiesError>> {
         let core = schema.map(|schema| CoreSchema::new(schema.as_ref()));
         let closed = Entities::from_entities(
             entities,
             core.as_ref(),
             TCComputation::ComputeNow,
             Extensions::all_available(),
-        )?;
+        )
+        .map_err(Box::new)?;
         let shared: Vec<Arc<Entity>> = closed.into_iter().map(Arc::new).collect();
         let all = assemble(shared.iter().map(Arc::clone))?;
         let by_uid = shared
@@ -73,13 +74,15 @@ impl EntityStore {
 /// Entities whose ancestors are complete, as the evaluator wants them.
 pub(crate) fn assemble(
     entities: impl IntoIterator<Item = Arc<Entity>>,
-) -> Result<Entities, EntitiesError> {
-    Entities::new().add_entities(
-        entities,
-        None::<&NoEntitiesSchema>,
-        TCComputation::AssumeAlreadyComputed,
-        Extensions::all_available(),
-    )
+) -> Result<Entities, Box<EntitiesError>> {
+    Entities::new()
+        .add_entities(
+            entities,
+            None::<&NoEntitiesSchema>,
+            TCComputation::AssumeAlreadyComputed,
+            Extensions::all_available(),
+        )
+        .map_err(Box::new)
 }
 
 /// The entities that the attributes and tags of `entity` name.

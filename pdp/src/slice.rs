@@ -191,3 +191,6 @@ impl<'a> Overlay<'a> {
         Ok(ancestors)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use callers::RequestId;
 
-use super::read::{Asked, Common, Scope};
+use super::read::{Common, Reading, Scope};
 use super::refusal::Refusal;
 use super::wire::{AnswerBody, QuestionBody};
 use super::{Api, body, explanation, read};
@@ -52,7 +52,7 @@ pub(super) fn decide(
     began: Instant,
 ) -> Result<Answer, Refusal> {
     let (scope, answer) = match read::question(fields, common, snapshot, api.pdp.namespace())? {
-        Asked::Question(question) => {
+        Reading::Question(question) => {
             let answer = api.pdp.decide(snapshot, &question);
             let Question {
                 principal,
@@ -69,7 +69,7 @@ pub(super) fn decide(
                 answer,
             )
         }
-        Asked::OutsideSchema(scope, message) => (scope, api.pdp.refuse(snapshot, message)),
+        Reading::OutsideSchema(scope, message) => (*scope, api.pdp.refuse(snapshot, message)),
     };
     Decided {
         surface: "native",

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::LengthLimitError;
+use listener::BodyError;
 use serde::Serialize;
 use settings::ByteSize;
 
@@ -26,12 +27,10 @@ pub(super) async fn read(request: Request, limit: ByteSize) -> Result<Bytes, Ref
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|announced| announced > limit.0) {
-        return Err(Refusal::too_large(limit.0));
+        return Err(Refusal::too_large());
     }
     let most = usize::try_from(limit.0).unwrap_or(usize::MAX);
-    to_bytes(body, most)
-        .await
-        .map_err(|error| unread(&error, limit))
+    to_bytes(body, most).await.map_err(|error| unread(&error))
 }
 
 /// A 200 with `value` as JSON. Decisions are of the moment: nobody may keep them.
@@ -63,11 +62,16 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// What came between the body and us.
-fn unread(error: &(dyn Error + 'static), limit: ByteSize) -> Refusal {
+fn unread(error: &(dyn Error + 'static)) -> Refusal {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<LengthLimitError>() {
-            return Refusal::too_large(limit.0);
+            return Refusal::too_large();
+        }
+        match error.downcast_ref() {
+            Some(BodyError::TooLarge) => return Refusal::too_large(),
+            Some(BodyError::TimedOut) => return Refusal::timed_out(),
+            Some(BodyError::Malformed | BodyError::Aborted) | None => {}
         }
         cause = error.source();
     }

@@ -4,9 +4,11 @@ use cedar_policy::entities_json_errors::JsonDeserializationError;
 use cedar_policy::{Context, ContextJsonError, Entity, EntityUid, entities_errors::EntitiesError};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::refusal::Refusal;
 use super::wire::{EntityBody, QuestionBody};
+use crate::answer::Answer;
 use crate::json::{Unique, check_nesting};
 use crate::namespace::Namespace;
 use crate::question::Question;
@@ -22,11 +24,20 @@ pub(crate) struct Scope {
 
 /// What became of a body that could be read.
 #[derive(Debug)]
-pub(crate) enum Asked {
+pub(crate) enum Reading {
     /// A question.
     Question(Box<Question>),
     /// A question that does not fit the schema, and why: it is answered Deny.
-    OutsideSchema(Scope, String),
+    OutsideSchema(Box<Scope>, String),
+}
+
+/// The answers to a document that holds one question or an array of them.
+#[derive(Debug)]
+pub enum Asked {
+    /// One question.
+    One(Result<Answer, Refusal>),
+    /// An array, answered in order.
+    Many(Vec<Result<Answer, Refusal>>),
 }
 
 /// What the items of a batch have in common; entities are read once for all.
@@ -56,9 +67,39 @@ pub fn read_bytes(
 ) -> Result<Option<Question>, Refusal> {
     let fields: QuestionBody = parse(body, nesting)?;
     match question(fields, &Common::default(), snapshot, namespace)? {
-        Asked::Question(question) => Ok(Some(*question)),
-        Asked::OutsideSchema(..) => Ok(None),
+        Reading::Question(question) => Ok(Some(*question)),
+        Reading::OutsideSchema(..) => Ok(None),
     }
+}
+
+/// Answers a document that holds one question, as in `POST /v1/authorize`, or an array of them: the
+/// API without a listener. `nesting` is the depth that its JSON may have.
+///
+/// # Errors
+/// When the document is not JSON, or neither an object nor an array.
+pub fn ask(
+    document: &[u8],
+    nesting: usize,
+    snapshot: &Snapshot,
+    namespace: &Namespace,
+) -> Result<Asked, Refusal> {
+    let answer = |item: &str| {
+        let fields: QuestionBody = parse(item.as_bytes(), nesting)?;
+        Ok(
+            match question(fields, &Common::default(), snapshot, namespace)? {
+                Reading::Question(question) => snapshot.decide(&question),
+                Reading::OutsideSchema(_, message) => snapshot.refused(message),
+            },
+        )
+    };
+    let whole: &RawValue = parse(document, nesting)?;
+    if whole.get().starts_with('[') {
+        let items: Vec<&RawValue> = parse(document, nesting)?;
+        return Ok(Asked::Many(
+            items.into_iter().map(|item| answer(item.get())).collect(),
+        ));
+    }
+    Ok(Asked::One(answer(whole.get())))
 }
 
 /// Reads JSON whose nesting is bounded before anything recurses into it.
@@ -76,7 +117,7 @@ pub(crate) fn question(
     common: &Common,
     snapshot: &Snapshot,
     namespace: &Namespace,
-) -> Result<Asked, Refusal> {
+) -> Result<Reading, Refusal> {
     let entity = |name: &str, own: &Option<EntityBody>, shared: &Option<EntityBody>| {
         let body = own.as_ref().or(shared.as_ref());
         let body = body.ok_or_else(|| Refusal::invalid(format!("`{name}` is missing")))?;
@@ -112,7 +153,7 @@ pub(crate) fn question(
         action,
         resource,
     } = scope;
-    Ok(Asked::Question(Box::new(Question {
+    Ok(Reading::Question(Box::new(Question {
         principal,
         action,
         resource,
@@ -160,12 +201,13 @@ impl Common {
 // === impl Unfit ===
 
 impl Unfit {
-    fn of(self, field: &str, scope: Scope) -> Result<Asked, Refusal> {
+    fn of(self, field: &str, scope: Scope) -> Result<Reading, Refusal> {
         match self {
             Self::Malformed(message) => Err(Refusal::invalid(format!("`{field}`: {message}"))),
-            Self::OutsideSchema(message) => {
-                Ok(Asked::OutsideSchema(scope, format!("{field}: {message}")))
-            }
+            Self::OutsideSchema(message) => Ok(Reading::OutsideSchema(
+                Box::new(scope),
+                format!("{field}: {message}"),
+            )),
         }
     }
 }

@@ -38,9 +38,12 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "too_deep", message)
     }
 
-    pub(super) fn too_large(limit: u64) -> Self {
-        let message = format!("the body is larger than {limit} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    pub(super) fn too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "the body is too large",
+        )
     }
 
     pub(super) fn batch_too_large(limit: usize) -> Self {

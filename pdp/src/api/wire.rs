@@ -20,6 +20,10 @@ pub(super) struct QuestionBody {
     pub(super) resource: Option<EntityBody>,
     pub(super) context: Option<Unique>,
     pub(super) entities: Option<Vec<Unique>>,
+    #[expect(
+        dead_code,
+        reason = "read so that a wrong value is refused; nothing is cached yet"
+    )]
     pub(super) consistency: Option<Consistency>,
     pub(super) explain: Option<bool>,
 }
@@ -47,7 +51,7 @@ pub(super) enum EntityBody {
     Text(String),
 }
 
-/// How fresh an answer must be. Nothing is cached yet, so that both mean the same.
+/// How fresh an answer must be. Nothing is cached yet, so both mean the same.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Consistency {

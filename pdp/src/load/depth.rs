@@ -9,7 +9,7 @@
 pub const MAX_NESTING: usize = 100;
 
 /// The height that the expression tree of a policy may have: brackets, operators, members and
-/// `if`, counted along the deepest path.
+/// `if`, counted along the deepest path. A condition of that many alternatives is within it.
 pub const MAX_HEIGHT: usize = 1000;
 
 /// What a scan of policy text found.
@@ -24,12 +24,17 @@ pub(super) struct Depth {
 /// What is known of one open bracket; the outermost is the policy itself.
 #[derive(Debug, Default)]
 struct Level {
-    /// Operators since the last comma. Each can add a level to the tree.
+    /// `&&`, `||` and `if` since the last comma. They bind loosest, so that what they join lies side
+    /// by side below them.
+    joints: usize,
+    /// All other operators since the last joint. Each can add a level to the tree.
     operators: usize,
-    /// The tallest bracket since the last comma.
+    /// The tallest bracket since the last joint.
     inner: usize,
+    /// The tallest term before the last joint.
+    term: usize,
     /// The tallest element before the last comma.
-    tallest: usize,
+    element: usize,
 }
 
 /// Measures every policy of a text.
@@ -82,10 +87,14 @@ pub(super) fn measure(text: &str) -> Depth {
             b';' if open == 1 => {
                 finish(&mut depth, &mut levels, policy_start.take());
             }
+            b'&' | b'|' if next == Some(byte) => {
+                bytes.next();
+                level.joint(1);
+            }
             // `a.b` adds one level, `has a.b` and a method call two; `a > b` is `!(a <= b)`.
             b'.' | b'>' => level.operators += 2,
             b'!' | b'<' | b'=' | b'&' | b'|' | b'+' | b'-' | b'*' | b'%' | b'?' => {
-                level.operators += 1
+                level.operators += 1;
             }
             _ if byte.is_ascii_alphanumeric() || byte == b'_' => {
                 let rest = text.get(at..).unwrap_or_default();
@@ -93,11 +102,10 @@ pub(super) fn measure(text: &str) -> Depth {
                     .bytes()
                     .take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
                     .count();
-                if matches!(
-                    rest.get(..length),
-                    Some("if" | "in" | "is" | "has" | "like")
-                ) {
-                    level.operators += 2;
+                match rest.get(..length) {
+                    Some("if") => level.joint(2),
+                    Some("in" | "is" | "has" | "like") => level.operators += 2,
+                    _ => {}
                 }
                 for _ in 1..length {
                     bytes.next();
@@ -162,16 +170,28 @@ fn finish(depth: &mut Depth, levels: &mut Vec<Level>, start: Option<usize>) {
 
 impl Level {
     fn height(&self) -> usize {
-        self.tallest.max(self.operators + self.inner) + 1
+        self.tallest() + 1
+    }
+
+    fn tallest(&self) -> usize {
+        let element = self.joints + self.term.max(self.operators + self.inner);
+        self.element.max(element)
+    }
+
+    fn joint(&mut self, levels: usize) {
+        self.joints += levels;
+        self.term = self.term.max(self.operators + self.inner);
+        self.operators = 0;
+        self.inner = 0;
     }
 
     fn next_element(&mut self) {
         *self = Self {
-            tallest: self.height(),
+            element: self.tallest(),
             ..Self::default()
         };
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -61,7 +61,7 @@ pub(super) fn read<'a>(
         Ok(store) => Some(StoredEntities { store, texts }),
         Err(error) => {
             match text {
-                Some(text) => place::diagnostics(text, &error, problems),
+                Some(text) => place::diagnostics(text, &*error, problems),
                 None => problems.push(Problem::of_file(
                     "".as_ref(),
                     place::one_line(&error.to_string()),
@@ -123,12 +123,13 @@ fn parse<'a>(
     let mut entities = Vec::with_capacity(items.len());
     for item in items {
         let raw = item.get();
-        let parsed = typed.single_from_json_str(raw).or_else(|error| {
-            match untyped.single_from_json_str(raw) {
-                Ok(entity) if entity.uid().is_action() => Ok(entity),
-                _ => Err(error),
-            }
-        });
+        let mut parsed = typed.single_from_json_str(raw);
+        if parsed.is_err()
+            && let Ok(entity) = untyped.single_from_json_str(raw)
+            && entity.uid().is_action()
+        {
+            parsed = Ok(entity);
+        }
         match parsed {
             Ok(entity) => entities.push((raw, entity)),
             Err(error) => {

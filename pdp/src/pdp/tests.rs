@@ -1,1 +1,243 @@
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use cedar_policy::{Context, Decision};
+use settings::Span;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::OnError;
+
+const ALL: &str = "@id(\"all\") permit(principal, action, resource);";
+
+fn config(folder: &TempDir) -> PoliciesConfig {
+    PoliciesConfig {
+        source: PolicySource::Dir(folder.path().join("policies")),
+        schema: None,
+        allow_no_schema: true,
+        entities: None,
+        namespace: None,
+        on_error: OnError::Deny,
+        max_staleness: Span::from_secs(3600),
+    }
+}
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    fs::create_dir(&policies).unwrap();
+    fs::write(policies.join("a.cedar"), ALL).unwrap();
+    (folder, policies)
+}
+
+fn question() -> Question {
+    Question {
+        principal: "User::\"a\"".parse().unwrap(),
+        action: "Action::\"view\"".parse().unwrap(),
+        resource: "User::\"b\"".parse().unwrap(),
+        context: Context::empty(),
+        entities: Vec::new(),
+    }
+}
+
+fn decide(pdp: &Pdp) -> Answer {
+    pdp.decide(&pdp.snapshot(), &question())
+}
+
+async fn until(pdp: &Pdp, done: impl Fn(&Pdp) -> bool) {
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while !done(pdp) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn a_bad_update_leaves_what_decides() {
+    let (folder, policies) = folder();
+    let pdp = Pdp::open(&config(&folder), &Registry::new()).unwrap();
+    let mut reloads = pdp.reloads();
+    let first = decide(&pdp);
+    assert!(first.is_allow());
+
+    fs::write(
+        policies.join("a.cedar"),
+        "permit(principal, action resource);",
+    )
+    .unwrap();
+    pdp.refresh();
+    assert_eq!(decide(&pdp), first);
+    let health = pdp.health();
+    assert!(health.fresh);
+    assert!(
+        health.problems[0].to_string().contains("a.cedar:1:26: "),
+        "{:?}",
+        health.problems
+    );
+    assert!(
+        matches!(&*reloads.borrow_and_update(), Reload::Failed(problems) if problems.len() == 1)
+    );
+    // Said once.
+    pdp.refresh();
+    assert!(!reloads.has_changed().unwrap());
+
+    fs::write(policies.join("a.cedar"), ALL).unwrap();
+    pdp.refresh();
+    assert!(pdp.health().problems.is_empty());
+    assert!(matches!(&*reloads.borrow_and_update(), Reload::Recovered));
+
+    fs::write(
+        policies.join("b.cedar"),
+        "@id(\"none\") forbid(principal, action, resource);",
+    )
+    .unwrap();
+    pdp.refresh();
+    let answer = decide(&pdp);
+    assert_eq!(answer.decision, Decision::Deny);
+    assert_eq!(answer.determining_policies, ["none".into()]);
+    assert_ne!(answer.revision, first.revision);
+    assert!(matches!(
+        &*reloads.borrow_and_update(),
+        Reload::Loaded { policies: 2, .. }
+    ));
+}
+
+#[test]
+fn policies_that_cannot_be_read_grow_stale_and_then_deny() {
+    let (folder, policies) = folder();
+    let registry = Registry::new();
+    let pdp = Pdp::open(
+        &PoliciesConfig {
+            max_staleness: Span::from_millis(1500),
+            ..config(&folder)
+        },
+        &registry,
+    )
+    .unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    fs::rename(&policies, &elsewhere).unwrap();
+    pdp.refresh();
+    assert!(decide(&pdp).is_allow());
+    assert!(!pdp.health().problems.is_empty());
+    while pdp.health().fresh {
+        std::thread::yield_now();
+    }
+    pdp.refresh();
+    let answer = decide(&pdp);
+    assert_eq!(
+        (answer.decision, answer.source),
+        (Decision::Deny, Source::FailClosed)
+    );
+    assert_eq!(
+        pdp.refuse(&pdp.snapshot(), String::new()).source,
+        Source::FailClosed
+    );
+
+    fs::rename(&elsewhere, &policies).unwrap();
+    pdp.refresh();
+    assert!(decide(&pdp).is_allow());
+    assert!(pdp.health().fresh && pdp.health().problems.is_empty());
+
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap();
+    for line in [
+        "portcullis_decisions_total{decision=\"ALLOW\",source=\"engine\"} 2",
+        "portcullis_decisions_total{decision=\"DENY\",source=\"fail_closed\"} 2",
+        "portcullis_policies 1",
+        "portcullis_policy_reloads_total{result=\"failed\"} 1",
+        "portcullis_decision_seconds_count 4",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[test]
+fn an_empty_folder_denies() {
+    let (folder, policies) = folder();
+    fs::remove_file(policies.join("a.cedar")).unwrap();
+    let pdp = Pdp::open(&config(&folder), &Registry::new()).unwrap();
+    assert_eq!(decide(&pdp).decision, Decision::Deny);
+}
+
+#[test]
+fn mistakes_of_the_configuration_name_their_key() {
+    let (folder, _) = folder();
+    let open = |change: fn(&mut PoliciesConfig)| {
+        let mut config = config(&folder);
+        change(&mut config);
+        let problems = Pdp::open(&config, &Registry::new()).unwrap_err();
+        problems
+            .into_iter()
+            .map(|problem| problem.key)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        open(|config| config.allow_no_schema = false),
+        ["policies.schema"]
+    );
+    assert_eq!(
+        open(|config| {
+            config.namespace = Some("not a name".to_owned());
+            config.allow_no_schema = false;
+        }),
+        ["policies.namespace", "policies.schema"]
+    );
+    let avp = crate::config::AvpSource {
+        policy_store_id: String::new(),
+        region: String::new(),
+    };
+    let mut unserved = config(&folder);
+    unserved.source = PolicySource::Avp(avp);
+    assert_eq!(
+        Pdp::open(&unserved, &Registry::new()).unwrap_err()[0].key,
+        "policies.source.avp"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watched_folder_is_followed_until_told_to_stop() {
+    let (folder, policies) = folder();
+    let mut config = config(&folder);
+    config.entities = Some(folder.path().join("entities.json"));
+    fs::write(folder.path().join("entities.json"), "[]").unwrap();
+    let pdp = Pdp::open(&config, &Registry::new()).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let watching = tokio::spawn(Arc::clone(&pdp).watch(async {
+        let _ = stopped.await;
+    }));
+    let first = pdp.snapshot().revision().clone();
+
+    fs::create_dir(policies.join("new")).unwrap();
+    fs::write(
+        policies.join("new/b.cedar"),
+        "@id(\"none\") forbid(principal, action, resource);",
+    )
+    .unwrap();
+    until(&pdp, |pdp| !decide(pdp).is_allow()).await;
+
+    // An editor that writes beside and renames over.
+    fs::write(policies.join("new/b.tmp"), "// nothing").unwrap();
+    fs::rename(policies.join("new/b.tmp"), policies.join("new/b.cedar")).unwrap();
+    until(&pdp, |pdp| decide(pdp).is_allow()).await;
+    assert_eq!(*pdp.snapshot().revision(), first);
+
+    fs::write(folder.path().join("entities.json"), "[{]").unwrap();
+    until(&pdp, |pdp| !pdp.health().problems.is_empty()).await;
+    fs::write(
+        folder.path().join("entities.json"),
+        r#"[{"uid":{"type":"A","id":"a"},"attrs":{},"parents":[]}]"#,
+    )
+    .unwrap();
+    until(&pdp, |pdp| pdp.snapshot().entity_count() == 1).await;
+    assert!(pdp.health().problems.is_empty());
+
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(5), watching)
+        .await
+        .unwrap()
+        .unwrap();
+}
