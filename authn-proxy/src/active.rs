@@ -22,7 +22,9 @@ pub struct ActiveUser {
 /// When the identity is bound to a session that cannot be looked up: unknown is not active.
 pub fn activate(identity: Arc<Identity>) -> Result<ActiveUser, Rejection> {
     if identity.session.is_some() {
-        return Err(Rejection::new(Reason::AuthzUnavailable).because("no session store to ask"));
+        return Err(
+            Rejection::new(Reason::SessionStoreUnavailable).because("no session store to ask")
+        );
     }
     Ok(ActiveUser { identity })
 }
@@ -39,5 +41,28 @@ impl ActiveUser {
     pub fn kind(&self) -> CallerKind {
         // Issuers of service tokens are refused at load, so every identity is a person's.
         CallerKind::User
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::SessionRef;
+
+    use super::*;
+    use crate::fixture::identity;
+
+    #[test]
+    fn a_session_that_cannot_be_asked_about_is_not_open() {
+        let mut identity = identity();
+        assert_eq!(
+            activate(Arc::new(identity.clone())).unwrap().identity(),
+            &identity
+        );
+        identity.session = Some(SessionRef {
+            id: "s".to_owned(),
+            version: 1,
+        });
+        let rejection = activate(Arc::new(identity)).unwrap_err();
+        assert_eq!(rejection.reason(), &Reason::SessionStoreUnavailable);
     }
 }

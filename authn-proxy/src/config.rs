@@ -1,6 +1,8 @@
 //! The sections of the configuration file that this crate reads: `upstream`, `forwarded`, `realm` and `routes`.
 
 pub mod routes;
+#[cfg(test)]
+mod tests;
 pub mod upstream;
 
 use ipnet::IpNet;

@@ -43,6 +43,10 @@ pub struct Asked {
 
 /// Why a permit was given.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every permit is the large one; a box would cost each of them"
+)]
 enum Grounds {
     Public,
     Allowed { user: ActiveUser, asked: Asked },

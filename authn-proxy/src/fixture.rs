@@ -139,7 +139,7 @@ impl World {
                 .filter(|known| known.name() == family)
                 .flat_map(|known| known.get_metric());
             metrics
-                .map(|metric| metric.get_counter().value() as u64)
+                .map(|metric| metric.get_counter().get_value() as u64)
                 .sum()
         };
         (

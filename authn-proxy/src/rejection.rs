@@ -61,6 +61,8 @@ pub enum Reason {
     KeysUnavailable,
     /// The issuer's keys are being fetched anew.
     KeysRefreshing,
+    /// Whether the caller's session is still open cannot be found out.
+    SessionStoreUnavailable,
     /// The decision point cannot answer.
     AuthzUnavailable,
     /// The upstream could not be reached, or broke off before it answered.
@@ -298,6 +300,12 @@ impl Reason {
                 S::SERVICE_UNAVAILABLE,
                 "keys_refreshing",
                 "the token cannot be verified yet",
+                Some(5),
+            ),
+            Self::SessionStoreUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "session_store_unavailable",
+                "the session cannot be checked at the moment",
                 Some(5),
             ),
             Self::AuthzUnavailable => (

@@ -1,8 +1,8 @@
 //! Routes: which request is which Cedar question.
 //!
 //! A table is compiled once from configuration and never changes; a new one replaces it whole. The most specific
-//! template wins, segment by segment from the left: literal text, then a parameter with text around it, then a bare
-//! parameter, then the rest of the path. A route for the method wins over one for `*` with the same template.
+//! template wins, segment by segment from the left: literal text, then a parameter with text around it (the more text
+//! the better), then a bare parameter, then the rest of the path. A route for the method wins over one for `*` with the same template.
 
 mod compile;
 mod pattern;
@@ -16,7 +16,7 @@ use http::Method;
 
 use crate::config::CallerKind;
 use crate::path::{AmbiguousPath, CanonicalPath};
-use pattern::Rank;
+use pattern::{Group, Pattern, Rank};
 use template::Template;
 
 pub use compile::load;
@@ -48,7 +48,7 @@ pub enum Access {
     /// Nothing: there is no token, and nothing is decided.
     Public,
     /// An Allow to this question.
-    Decided(Rule),
+    Decided(Box<Rule>),
 }
 
 /// The question that a route asks, and what it requires before asking.
@@ -81,15 +81,11 @@ pub enum NoRoute {
     Ambiguous(AmbiguousPath),
 }
 
-/// The routes for one method.
-///
-/// The router holds that a parameter and the rest of the path cannot begin at one place, which would forbid `/{page}`
-/// beside `/{*rest}`. Templates of unlike depth of `{*rest}` are therefore kept apart, and the few answers compared.
+/// The routes for one method, in as many routers as their templates need, most often one or two. Each finds its best;
+/// the best of those wins.
 #[derive(Debug, Default)]
 struct Index {
-    exact: Router,
-    /// By the number of segments before `{*rest}`.
-    rest: Vec<(usize, Router)>,
+    routers: Vec<(Group, Router)>,
 }
 
 type Router = matchit::Router<Entry>;
@@ -143,36 +139,35 @@ impl RouteTable {
 
 impl Index {
     fn at<'p>(&self, path: &'p str) -> Option<Matched<'_, 'p>> {
-        let exact = self.exact.at(path).ok();
-        let rest = self
-            .rest
+        let found = self
+            .routers
             .iter()
             .filter_map(|(_, router)| router.at(path).ok());
-        let best = exact
-            .into_iter()
-            .chain(rest)
-            .min_by(|a, b| a.value.rank.cmp(&b.value.rank))?;
+        let best = found.min_by(|a, b| a.value.rank.cmp(&b.value.rank))?;
         Some(Matched {
             route: &best.value.route,
             params: best.params,
         })
     }
 
-    /// The router for templates with so many segments before `{*rest}`; `None` stands for those without.
-    fn router(&mut self, rest: Option<usize>) -> &mut Router {
-        let Some(depth) = rest else {
-            return &mut self.exact;
+    fn insert(
+        &mut self,
+        pattern: &Pattern,
+        route: &Arc<Route>,
+    ) -> Result<(), matchit::InsertError> {
+        let group = pattern.group();
+        let entry = Entry {
+            rank: pattern.rank.clone(),
+            route: Arc::clone(route),
         };
-        let at = match self.rest.iter().position(|(known, _)| *known == depth) {
-            Some(at) => at,
+        match self.routers.iter_mut().find(|(known, _)| *known == group) {
+            Some((_, router)) => router.insert(pattern.template.as_str(), entry),
             None => {
-                self.rest.push((depth, Router::new()));
-                self.rest.len() - 1
+                let mut router = Router::new();
+                router.insert(pattern.template.as_str(), entry)?;
+                self.routers.push((group, router));
+                Ok(())
             }
-        };
-        match self.rest.get_mut(at) {
-            Some((_, router)) => router,
-            None => &mut self.exact,
         }
     }
 }

@@ -36,7 +36,7 @@ fn written(context: &Context) -> Vec<(String, String)> {
     let mut pairs: Vec<_> = context
         .clone()
         .into_iter()
-        .map(|(name, value)| (name, value.to_string()))
+        .filter_map(|(name, _)| Some((name.clone(), context.get(&name)?.to_string())))
         .collect();
     pairs.sort();
     pairs

@@ -97,6 +97,11 @@ fn each_reason_has_one_face() {
     for (reason, code, seconds) in [
         (Reason::KeysUnavailable, "keys_unavailable", "5"),
         (Reason::KeysRefreshing, "keys_refreshing", "5"),
+        (
+            Reason::SessionStoreUnavailable,
+            "session_store_unavailable",
+            "5",
+        ),
         (Reason::AuthzUnavailable, "authz_unavailable", "5"),
         (Reason::Overloaded, "overloaded", "1"),
     ] {

@@ -9,7 +9,7 @@ use settings::{Document, Problem};
 
 use super::pattern::Pattern;
 use super::template::Template;
-use super::{Access, Entry, Index, Route, RouteTable, Rule};
+use super::{Access, Index, Route, RouteTable, Rule};
 use crate::config::{CallerKind, KeyedProblem, RouteConfig, RouteFile, RoutesConfig};
 
 /// Reads the routes that a configuration names: its own list, or the file it points to.
@@ -73,6 +73,14 @@ struct Compiled {
     at: usize,
     pattern: Pattern,
     route: Arc<Route>,
+}
+
+/// A route that cannot be told from another, or that the router does not take.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Conflict {
+    at: usize,
+    with: Option<usize>,
+    reason: String,
 }
 
 #[derive(Default)]
@@ -235,17 +243,12 @@ fn compile_rule(
         scopes: config.scopes.clone(),
         service_scopes: config.service_scopes.clone(),
     };
-    (problems.0.len() == known).then_some(Access::Decided(rule))
+    (problems.0.len() == known).then(|| Access::Decided(Box::new(rule)))
 }
 
 // === all routes ===
 
 fn index(compiled: &[Compiled], problems: &mut Problems) -> RouteTable {
-    let named: BTreeSet<&str> = compiled
-        .iter()
-        .filter_map(|one| one.pattern.method.as_ref())
-        .map(Method::as_str)
-        .collect();
     let mut conflicts = BTreeSet::new();
     let mut table = RouteTable {
         routes: compiled.iter().map(|one| Arc::clone(&one.route)).collect(),
@@ -254,7 +257,6 @@ fn index(compiled: &[Compiled], problems: &mut Problems) -> RouteTable {
     };
     for one in compiled {
         if let Some(method) = &one.pattern.method
-            && named.contains(method.as_str())
             && !table.methods.contains_key(method)
         {
             table.methods.insert(
@@ -263,22 +265,22 @@ fn index(compiled: &[Compiled], problems: &mut Problems) -> RouteTable {
             );
         }
     }
-    for (first, second) in conflicts {
-        let named = |at: usize| {
-            compiled
-                .iter()
-                .find(|one| one.at == at)
-                .map_or("", |one| one.route.name())
-        };
-        problems.add(
-            second,
-            "match",
-            &format!(
-                "`{}` conflicts with `{}` of routes[{first}]",
-                named(second),
-                named(first)
+    let name = |at: usize| {
+        compiled
+            .iter()
+            .find(|one| one.at == at)
+            .map_or("", |one| one.route.name())
+    };
+    for Conflict { at, with, reason } in conflicts {
+        let message = match with {
+            Some(with) => format!(
+                "`{}` conflicts with `{}` of routes[{with}]",
+                name(at),
+                name(with)
             ),
-        );
+            None => format!("`{}` cannot be routed: {reason}", name(at)),
+        };
+        problems.add(at, "match", &message);
     }
     table
 }
@@ -287,46 +289,42 @@ fn index(compiled: &[Compiled], problems: &mut Problems) -> RouteTable {
 fn index_for(
     method: Option<&Method>,
     compiled: &[Compiled],
-    conflicts: &mut BTreeSet<(usize, usize)>,
+    conflicts: &mut BTreeSet<Conflict>,
 ) -> Index {
     let own = |one: &&Compiled| one.pattern.method.as_ref() == method;
     let replaced = |one: &&Compiled| {
         compiled
             .iter()
             .filter(own)
-            .any(|other| other.pattern.shape == one.pattern.shape)
+            .any(|other| other.pattern.same_paths(&one.pattern))
     };
-    let mut index = Index::default();
-    let mut inserted: Vec<&Compiled> = Vec::new();
     let inherited = compiled
         .iter()
         .filter(|one| method.is_some() && one.pattern.method.is_none() && !replaced(one));
+
+    let mut index = Index::default();
+    let mut inserted: Vec<&Compiled> = Vec::new();
     for one in compiled.iter().filter(own).chain(inherited) {
-        let entry = Entry {
-            rank: one.pattern.rank.clone(),
-            route: Arc::clone(&one.route),
-        };
-        let router = index.router(one.pattern.rest);
-        match router.insert(one.pattern.template.as_str(), entry) {
-            Ok(()) => inserted.push(one),
-            Err(_) => {
-                let other = inserted
-                    .iter()
-                    .find(|other| collide(&other.pattern, &one.pattern));
-                let other = other.map_or(one.at, |other| other.at);
-                conflicts.insert((one.at.min(other), one.at.max(other)));
-            }
+        if let Some(other) = inserted
+            .iter()
+            .find(|other| other.pattern.ties_with(&one.pattern))
+        {
+            conflicts.insert(Conflict {
+                at: one.at.max(other.at),
+                with: Some(one.at.min(other.at)),
+                reason: String::new(),
+            });
+        } else if let Err(error) = index.insert(&one.pattern, &one.route) {
+            conflicts.insert(Conflict {
+                at: one.at,
+                with: None,
+                reason: error.to_string(),
+            });
+        } else {
+            inserted.push(one);
         }
     }
     index
-}
-
-/// Whether the router cannot hold both.
-fn collide(a: &Pattern, b: &Pattern) -> bool {
-    let mut router = matchit::Router::new();
-    a.rest == b.rest
-        && router.insert(a.template.as_str(), ()).is_ok()
-        && router.insert(b.template.as_str(), ()).is_err()
 }
 
 // === impl Problems ===

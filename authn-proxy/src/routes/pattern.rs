@@ -15,12 +15,22 @@ pub(super) struct Pattern {
     pub(super) template: String,
     /// The names of its parameters.
     pub(super) params: Vec<String>,
-    /// The number of segments before `{*rest}`, if it ends so.
-    pub(super) rest: Option<usize>,
     /// How specific the template is.
     pub(super) rank: Rank,
-    /// The template without the names: two of one shape match the same paths.
-    pub(super) shape: String,
+    segments: Vec<Segment>,
+}
+
+/// One segment of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    /// A parameter, and the text around it.
+    Param {
+        before: String,
+        after: String,
+    },
+    /// The rest of the path.
+    Rest,
 }
 
 /// How specific a template is; of two that match one path the smaller wins.
@@ -31,10 +41,22 @@ pub(super) struct Rank(Vec<Specificity>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Specificity {
     Literal,
-    /// A parameter with so much text around it.
+    /// A parameter with so many bytes of text around it.
     Affixed(Reverse<usize>),
     Param,
     Rest,
+}
+
+/// The templates that one router can hold and still find the best of them. It takes a catch-all and a parameter in one
+/// place for a conflict, and does not come back from a segment whose affix fitted when a later segment does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Literals and bare parameters.
+    Plain,
+    /// Those and `{*rest}` after so many segments.
+    Rest(usize),
+    /// A parameter with text around it: only templates of this very shape.
+    Shape(Vec<String>),
 }
 
 // === impl Pattern ===
@@ -45,52 +67,61 @@ impl Pattern {
         let (method, template) = text
             .split_once(' ')
             .filter(|(method, template)| !method.is_empty() && template.starts_with('/'))
-            .ok_or_else(|| format!("`{text}` is not a method (or `*`), one space and a path, as in `GET /v1/users/{{id}}`"))?;
-        let method = parse_method(method)?;
-
+            .ok_or_else(|| {
+                format!(
+                    "`{text}` is not a method (or `*`), one space and a path, as in `GET /v1/users/{{id}}`"
+                )
+            })?;
         let mut pattern = Self {
-            method,
+            method: parse_method(method)?,
             template: template.to_owned(),
             params: Vec::new(),
-            rest: None,
             rank: Rank(Vec::new()),
-            shape: String::new(),
+            segments: Vec::new(),
         };
-        // What the template would be with every parameter filled in: it has to be a path that can arrive.
-        let mut sample = String::new();
-        let segments: Vec<&str> = template.split('/').skip(1).collect();
-        for (index, segment) in segments.iter().enumerate() {
-            pattern.push_segment(segment, index, index + 1 == segments.len(), &mut sample)?;
+        let mut segments = template.split('/').skip(1).peekable();
+        while let Some(segment) = segments.next() {
+            let segment = pattern.parse_segment(segment, segments.peek().is_none())?;
+            pattern.rank.0.push(segment.specificity());
+            pattern.segments.push(segment);
         }
-        match CanonicalPath::parse(&sample) {
-            Ok(path) if path.query().is_some() => {
-                Err("a query takes no part in routing".to_owned())
-            }
-            Ok(path) if path.as_str() == sample => Ok(pattern),
-            Ok(_) => Err(format!(
-                "`{template}` is not in canonical form: write unreserved characters bare and escapes in upper case"
-            )),
-            Err(fault) => Err(format!("`{template}` can never arrive: {fault}")),
+        pattern.check_sample()?;
+        Ok(pattern)
+    }
+
+    /// Which templates it can share a router with.
+    pub(super) fn group(&self) -> Group {
+        let affixed = |part: &Specificity| matches!(part, Specificity::Affixed(_));
+        if self.rank.0.iter().any(affixed) {
+            Group::Shape(self.segments.iter().map(Segment::shape).collect())
+        } else if self.segments.last() == Some(&Segment::Rest) {
+            Group::Rest(self.segments.len() - 1)
+        } else {
+            Group::Plain
         }
     }
 
-    fn push_segment(
-        &mut self,
-        segment: &str,
-        index: usize,
-        last: bool,
-        sample: &mut String,
-    ) -> Result<(), String> {
-        self.shape.push('/');
-        sample.push('/');
+    /// Whether the two match exactly the same paths.
+    pub(super) fn same_paths(&self, other: &Self) -> bool {
+        self.segments == other.segments
+    }
+
+    /// Whether some path matches both and neither is more specific, so that it could not be said which is meant.
+    pub(super) fn ties_with(&self, other: &Self) -> bool {
+        self.rank == other.rank
+            && self
+                .segments
+                .iter()
+                .zip(&other.segments)
+                .all(|(ours, theirs)| ours.meets(theirs))
+    }
+
+    fn parse_segment(&mut self, segment: &str, last: bool) -> Result<Segment, String> {
         let Some((before, after)) = segment.split_once('{') else {
             if segment.contains('}') {
                 return Err(format!("`{segment}` has a `}}` without its `{{`"));
             }
-            self.shape.push_str(segment);
-            sample.push_str(segment);
-            self.rank.0.push(Specificity::Literal);
-            return Ok(());
+            return Ok(Segment::Literal(segment.to_owned()));
         };
         let (name, after) = after
             .split_once('}')
@@ -116,29 +147,91 @@ impl Pattern {
         }
         self.params.push(name.to_owned());
 
-        let affixes = before.len() + after.len();
-        if rest {
-            if affixes > 0 || !last {
-                return Err(format!(
-                    "`{{*{name}}}` has to be the whole of the last segment"
-                ));
-            }
-            self.rest = Some(index);
-            self.rank.0.push(Specificity::Rest);
-            self.shape.push_str("{*}");
-        } else {
-            self.rank.0.push(match affixes {
-                0 => Specificity::Param,
-                _ => Specificity::Affixed(Reverse(affixes)),
+        if !rest {
+            return Ok(Segment::Param {
+                before: before.to_owned(),
+                after: after.to_owned(),
             });
-            self.shape.push_str(before);
-            self.shape.push_str("{}");
-            self.shape.push_str(after);
         }
-        sample.push_str(before);
-        sample.push('x');
-        sample.push_str(after);
-        Ok(())
+        if before.is_empty() && after.is_empty() && last {
+            Ok(Segment::Rest)
+        } else {
+            Err(format!(
+                "`{{*{name}}}` has to be the whole of the last segment"
+            ))
+        }
+    }
+
+    /// With its parameters filled in, the template has to be a path that can arrive.
+    fn check_sample(&self) -> Result<(), String> {
+        let template = &self.template;
+        let mut sample = String::new();
+        for segment in &self.segments {
+            sample.push('/');
+            match segment {
+                Segment::Literal(text) => sample.push_str(text),
+                Segment::Param { before, after } => {
+                    sample.extend([before.as_str(), "x", after.as_str()])
+                }
+                Segment::Rest => sample.push('x'),
+            }
+        }
+        match CanonicalPath::parse(&sample) {
+            Ok(path) if path.query().is_some() => {
+                Err("a query takes no part in routing".to_owned())
+            }
+            Ok(path) if path.as_str() == sample => Ok(()),
+            Ok(_) => Err(format!(
+                "`{template}` is not in canonical form: write unreserved characters bare and escapes in upper case"
+            )),
+            Err(fault) => Err(format!("`{template}` can never arrive: {fault}")),
+        }
+    }
+}
+
+// === impl Segment ===
+
+impl Segment {
+    fn specificity(&self) -> Specificity {
+        match self {
+            Self::Literal(_) => Specificity::Literal,
+            Self::Param { before, after } => match before.len() + after.len() {
+                0 => Specificity::Param,
+                affixes => Specificity::Affixed(Reverse(affixes)),
+            },
+            Self::Rest => Specificity::Rest,
+        }
+    }
+
+    /// The segment without the parameter's name.
+    fn shape(&self) -> String {
+        match self {
+            Self::Literal(text) => text.clone(),
+            Self::Param { before, after } => format!("{before}{{}}{after}"),
+            Self::Rest => "{*}".to_owned(),
+        }
+    }
+
+    /// Whether some text fits both, for segments that are equally specific.
+    fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Literal(ours), Self::Literal(theirs)) => ours == theirs,
+            (
+                Self::Param {
+                    before: our_start,
+                    after: our_end,
+                },
+                Self::Param {
+                    before: their_start,
+                    after: their_end,
+                },
+            ) => {
+                let nested = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
+                let ends = |a: &str, b: &str| a.ends_with(b) || b.ends_with(a);
+                nested(our_start, their_start) && ends(our_end, their_end)
+            }
+            _ => true,
+        }
     }
 }
 

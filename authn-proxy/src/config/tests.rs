@@ -1,0 +1,118 @@
+use std::time::Duration;
+
+use super::*;
+
+fn upstream(text: &str) -> Result<UpstreamConfig, Vec<String>> {
+    read(&format!("upstream: {text}")).map(|whole: Whole| whole.upstream.unwrap())
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct Whole {
+    upstream: Option<UpstreamConfig>,
+    forwarded: ForwardedConfig,
+    realm: RealmConfig,
+    routes: Option<RoutesConfig>,
+}
+
+/// The sections of a file, or its problems as `key: message`.
+fn read(text: &str) -> Result<Whole, Vec<String>> {
+    let loaded = settings::parse::<Whole>(text, "portcullis.yaml".as_ref(), &|_| None);
+    if loaded.problems.is_empty() {
+        return Ok(loaded.document.unwrap().value);
+    }
+    Err(loaded
+        .problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.key, problem.message))
+        .collect())
+}
+
+#[test]
+fn every_key_but_the_url_has_a_default() {
+    let config = upstream("{ url: http://127.0.0.1:3000 }").unwrap();
+    assert_eq!(config.authority().unwrap(), "127.0.0.1:3000");
+    assert_eq!(config.protocol, Protocol::Http1);
+    assert_eq!(config.connect_timeout.0, Duration::from_millis(500));
+    assert_eq!(config.response_timeout.0, Duration::from_secs(30));
+    assert!(!config.forward_token && !config.preserve_host && config.strip_headers.is_empty());
+    assert_eq!(config.problems(), []);
+
+    let problems = upstream("{ protocol: http2 }").err().unwrap();
+    assert!(problems[0].contains("url"), "{problems:?}");
+
+    let whole = read("{}").unwrap();
+    assert_eq!(whole.realm.0, "portcullis");
+    assert!(whole.forwarded.trusted_peers.is_empty() && whole.routes.is_none());
+}
+
+#[test]
+fn mistakes_name_their_key() {
+    for (text, key) in [
+        ("upstream: { url: 'http://a', timeout: 1s }", "upstream"),
+        (
+            "upstream: { url: 'http://a', protocol: http3 }",
+            "upstream.protocol",
+        ),
+        (
+            "forwarded: { trusted_peers: [10.0.0.0/33] }",
+            "forwarded.trusted_peers[0]",
+        ),
+        (
+            "routes: [{ match: GET /, public: maybe }]",
+            "routes[0].public",
+        ),
+        (
+            "routes: [{ match: GET /, resource: { type: User } }]",
+            "routes[0].resource",
+        ),
+        ("routes: [{ matches: GET / }]", "routes[0]"),
+        ("routes: { path: x }", "routes"),
+        ("routes: 7", "routes"),
+    ] {
+        let problems = read(text).err().unwrap();
+        assert!(problems[0].starts_with(key), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn an_upstream_is_an_authority_and_nothing_more() {
+    for (url, authority) in [
+        ("http://localhost:3000", "localhost:3000"),
+        ("http://[::1]:80/", "[::1]:80"),
+        ("http://svc.local", "svc.local"),
+    ] {
+        assert_eq!(UpstreamConfig::new(url).authority().unwrap(), authority);
+    }
+    for url in [
+        "",
+        "localhost:3000",
+        "/path",
+        "https://a",
+        "unix:/run/x.sock",
+        "http://",
+        "http://a/base",
+        "http://a/?q",
+        "http://a/#f",
+        "http://user:pw@a",
+        "http://a b",
+    ] {
+        assert!(UpstreamConfig::new(url).authority().is_err(), "{url}");
+    }
+}
+
+#[test]
+fn an_upstream_section_tells_all_its_mistakes() {
+    let config = upstream("{ url: 'https://a', connect_timeout: 0s, response_timeout: 0s, strip_headers: [x-ok, 'x y'] }").unwrap();
+    let keys: Vec<String> = config.problems().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(
+        keys,
+        [
+            "url",
+            "connect_timeout",
+            "response_timeout",
+            "strip_headers[1]"
+        ]
+    );
+}
