@@ -5,9 +5,9 @@
 //! is the client. What stands left of it is that client's own claim and goes no further. `Forwarded` (RFC 7239) is not
 //! read and never passed on: two headers that may disagree are one too many.
 
-mod via;
 #[cfg(test)]
 mod tests;
+mod via;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -147,9 +147,7 @@ impl Origin {
 
 /// An entry of `X-Forwarded-For`: an address, with a port or without.
 fn address(entry: &[u8]) -> Option<IpAddr> {
-    let entry = std::str::from_utf8(entry)
-        .ok()?
-        .trim_matches([' ', '\t']);
+    let entry = std::str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
     let address = match entry.parse::<IpAddr>() {
         Ok(address) => address,
         Err(_) => match entry.parse::<SocketAddr>() {

@@ -13,8 +13,8 @@ mod tests;
 use http::header::{AUTHORIZATION, CONNECTION, TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use connection::ConnectionRules;
 pub use caller::{REQUEST_ID, set_identity};
+use connection::ConnectionRules;
 pub use connection::{ConnectionFault, ConnectionOptions};
 pub use reserved::{PatternError, ReservedNames};
 

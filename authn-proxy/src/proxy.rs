@@ -139,7 +139,8 @@ impl Parts {
         let (head, body) = request.into_parts();
         let peer = head.extensions.get::<Peer>().and_then(|peer| peer.address);
         let origin = self.peers.origin(peer, &head.headers);
-        let request_id = RequestId::new(self.process, self.requests.fetch_add(1, Ordering::Relaxed));
+        let request_id =
+            RequestId::new(self.process, self.requests.fetch_add(1, Ordering::Relaxed));
         let mut exchange = Exchange::open(
             Arc::clone(&self.metrics),
             request_id.clone(),

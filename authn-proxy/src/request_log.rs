@@ -168,7 +168,9 @@ impl Exchange {
 
     /// Bytes of the response's body have been handed on.
     pub(crate) fn sent(&mut self, bytes: usize) {
-        self.sent = self.sent.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.sent = self
+            .sent
+            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     /// The response has been handed on to its end.

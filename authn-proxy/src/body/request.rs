@@ -1,8 +1,8 @@
 //! From the client to the upstream
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -93,7 +93,9 @@ impl Body for UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|source| source.body.is_end_stream())
+        self.0
+            .as_ref()
+            .is_none_or(|source| source.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -147,7 +147,12 @@ fn every_line_of_a_header_goes() {
     let rules = rules(|_| ());
     let left = passed(
         &rules,
-        &[("X-User-Id", "a"), ("x-user-id", "b"), ("Accept", "c"), ("Accept", "d")],
+        &[
+            ("X-User-Id", "a"),
+            ("x-user-id", "b"),
+            ("Accept", "c"),
+            ("Accept", "d"),
+        ],
     );
     assert_eq!(left.get_all("accept").iter().count(), 2);
     assert_eq!(left.len(), 2);
@@ -203,9 +208,24 @@ fn protected_headers_cannot_be_nominated() {
 fn upgrades_other_than_to_http2_are_seen() {
     let rules = rules(|_| ());
     for (lines, upgrade) in [
-        (vec![("Connection", "Upgrade"), ("Upgrade", "websocket")], true),
-        (vec![("Connection", "keep-alive, upgrade"), ("Upgrade", "h2c, websocket")], true),
-        (vec![("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c")], false),
+        (
+            vec![("Connection", "Upgrade"), ("Upgrade", "websocket")],
+            true,
+        ),
+        (
+            vec![
+                ("Connection", "keep-alive, upgrade"),
+                ("Upgrade", "h2c, websocket"),
+            ],
+            true,
+        ),
+        (
+            vec![
+                ("Connection", "Upgrade, HTTP2-Settings"),
+                ("Upgrade", "h2c"),
+            ],
+            false,
+        ),
         (vec![("Upgrade", "websocket")], false),
         (vec![("Connection", "upgrade")], false),
     ] {
@@ -230,7 +250,10 @@ fn only_harmless_trailers_are_announced_and_passed() {
     let rules = rules(|_| ());
     let left = passed(
         &rules,
-        &[("Trailer", "X-Sum, X-User-Id, Content-Length"), ("Trailer", "grpc-status, a b")],
+        &[
+            ("Trailer", "X-Sum, X-User-Id, Content-Length"),
+            ("Trailer", "grpc-status, a b"),
+        ],
     );
     assert_eq!(left[TRAILER], "x-sum, grpc-status");
     assert!(passed(&rules, &[("Trailer", "x-user-id")]).is_empty());
@@ -288,7 +311,10 @@ fn responses_keep_what_is_the_clients() {
 fn the_fixed_lists_are_well_formed() {
     for pattern in ALL.iter().copied().flatten() {
         let patterns = [(*pattern).to_owned()];
-        assert!(ReservedNames::fixed(&[]).with(&patterns).is_ok(), "{pattern}");
+        assert!(
+            ReservedNames::fixed(&[]).with(&patterns).is_ok(),
+            "{pattern}"
+        );
         assert_eq!(*pattern, pattern.to_lowercase());
     }
 }
@@ -345,7 +371,11 @@ fn identity_values_are_encoded_and_single() {
     ] {
         let mut headers = HeaderMap::new();
         let principal = format!("User::{id:?}");
-        set_identity(&mut headers, &identity(id, &["r,1", "r 2"], &["a", "b%"]), &principal);
+        set_identity(
+            &mut headers,
+            &identity(id, &["r,1", "r 2"], &["a", "b%"]),
+            &principal,
+        );
         assert_eq!(headers["x-portcullis-user"], written);
         assert_eq!(headers["x-portcullis-roles"], "r%2C1,r 2");
         assert_eq!(headers["x-portcullis-scopes"], "a b%25");
@@ -356,7 +386,11 @@ fn identity_values_are_encoded_and_single() {
 #[test]
 fn what_the_caller_lacks_is_absent() {
     let mut headers = HeaderMap::new();
-    set_identity(&mut headers, &identity("alice", &[], &[]), &"User::\"alice\"");
+    set_identity(
+        &mut headers,
+        &identity("alice", &[], &[]),
+        &"User::\"alice\"",
+    );
     assert_eq!(headers["x-portcullis-principal"], "User::\"alice\"");
     assert_eq!(headers.len(), 2);
 }
@@ -364,16 +398,25 @@ fn what_the_caller_lacks_is_absent() {
 /// The canonical form, said once more in the plainest way.
 fn canonical(name: &str) -> String {
     name.chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
         .collect()
 }
 
 fn is_reserved(name: &str) -> bool {
     let form = canonical(name);
-    ALL.iter().copied().flatten().any(|pattern| match pattern.strip_suffix('*') {
-        Some(prefix) => form.starts_with(prefix),
-        None => form == *pattern,
-    })
+    ALL.iter()
+        .copied()
+        .flatten()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => form.starts_with(prefix),
+            None => form == *pattern,
+        })
 }
 
 /// Names near the reserved ones, in spellings a client may choose.

@@ -34,11 +34,10 @@ pub(super) fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), Frami
     if encoded && length.is_some() {
         return Err(FramingFault::BothLengths);
     }
-    let bodiless = matches!(
-        status,
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT
-    );
-    if bodiless && (encoded && status == StatusCode::NO_CONTENT || length.is_some_and(|length| length > 0)) {
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    if bodiless
+        && (encoded && status == StatusCode::NO_CONTENT || length.is_some_and(|length| length > 0))
+    {
         return Err(FramingFault::BodyWithoutPlace);
     }
     if encoded {
@@ -62,5 +61,8 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, FramingFault> {
     if lines.next().is_some() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(FramingFault::BadLength);
     }
-    digits.parse().map(Some).map_err(|_| FramingFault::BadLength)
+    digits
+        .parse()
+        .map(Some)
+        .map_err(|_| FramingFault::BadLength)
 }

@@ -12,7 +12,10 @@ async fn an_upstream_that_is_not_there() {
     let response = stage.get("/open/x", "").await;
     assert_eq!(status(&response), "502");
     assert!(response.contains("upstream_unavailable"));
-    assert!(!response.contains("127.0.0.1"), "no inner address: {response}");
+    assert!(
+        !response.contains("127.0.0.1"),
+        "no inner address: {response}"
+    );
 }
 
 #[tokio::test]
@@ -21,7 +24,10 @@ async fn an_upstream_that_does_not_answer() {
         wire.is_gone().await;
     })
     .await;
-    let stage = Stage::with(upstream.address, |setup| setup.upstream.response_timeout = millis(100)).await;
+    let stage = Stage::with(upstream.address, |setup| {
+        setup.upstream.response_timeout = millis(100)
+    })
+    .await;
     let response = stage.get("/open/x", "").await;
     assert_eq!(status(&response), "504", "{response}");
     assert!(response.contains("upstream_timeout"));
@@ -37,7 +43,10 @@ async fn an_upstream_that_only_ever_says_wait() {
         }
     })
     .await;
-    let stage = Stage::with(upstream.address, |setup| setup.upstream.response_timeout = millis(200)).await;
+    let stage = Stage::with(upstream.address, |setup| {
+        setup.upstream.response_timeout = millis(200)
+    })
+    .await;
     assert_eq!(status(&stage.get("/open/x", "").await), "504");
 }
 
@@ -67,7 +76,8 @@ async fn responses_that_cannot_be_passed_on() {
                 assert!(wire.is_gone().await, "kept after {response:?}");
             } else {
                 while wire.request().await.is_some() {
-                    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+                    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                        .await;
                 }
             }
         })
@@ -75,7 +85,11 @@ async fn responses_that_cannot_be_passed_on() {
         let stage = Stage::new(upstream.address).await;
         let answer = stage.get("/open/x", "").await;
         assert_eq!(status(&answer), "502", "{response:?}: {answer}");
-        assert_eq!(status(&stage.get("/open/x", "").await), "200", "after {response:?}");
+        assert_eq!(
+            status(&stage.get("/open/x", "").await),
+            "200",
+            "after {response:?}"
+        );
         assert_eq!(upstream.connections(), 2, "{response:?}");
     }
 }
@@ -86,7 +100,8 @@ async fn a_head_without_end_is_cut_off() {
         wire.request().await;
         wire.send("HTTP/1.1 200 OK\r\n").await;
         for _ in 0..10_000 {
-            wire.send(&format!("X-Filler: {}\r\n", "x".repeat(1000))).await;
+            wire.send(&format!("X-Filler: {}\r\n", "x".repeat(1000)))
+                .await;
         }
     })
     .await;
@@ -97,10 +112,19 @@ async fn a_head_without_end_is_cut_off() {
 #[tokio::test]
 async fn a_response_that_breaks_off_is_not_completed() {
     for (response, stalls) in [
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", false),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            false,
+        ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello", false),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n", false),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", true),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            true,
+        ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello", true),
     ] {
         let upstream = Upstream::start(move |mut wire: Wire| async move {
@@ -111,14 +135,25 @@ async fn a_response_that_breaks_off_is_not_completed() {
             }
         })
         .await;
-        let stage = Stage::with(upstream.address, |setup| setup.upstream.body_timeout = millis(150)).await;
+        let stage = Stage::with(upstream.address, |setup| {
+            setup.upstream.body_timeout = millis(150)
+        })
+        .await;
         let mut wire = stage.connect().await;
         wire.send("GET /open/x HTTP/1.1\r\nHost: h\r\n\r\n").await;
         let received = wire.rest().await;
         assert!(received.contains("hello"), "{received}");
         assert!(!received.contains("\r\n0\r\n"), "completed: {received}");
-        let code = if stalls { "upstream_timeout" } else { "upstream_unavailable" };
-        assert_eq!(stage.metric("portcullis_proxy_requests_total", Some(code)), 1.0, "{response}");
+        let code = if stalls {
+            "upstream_timeout"
+        } else {
+            "upstream_unavailable"
+        };
+        assert_eq!(
+            stage.metric("portcullis_proxy_requests_total", Some(code)),
+            1.0,
+            "{response}"
+        );
     }
 }
 
@@ -126,7 +161,8 @@ async fn a_response_that_breaks_off_is_not_completed() {
 async fn forgetful() -> Upstream {
     Upstream::start(|mut wire| async move {
         wire.request().await;
-        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await;
         wire.request().await;
     })
     .await
@@ -141,7 +177,10 @@ async fn a_kept_connection_that_dies_is_tried_once_more() {
     }
     assert_eq!(upstream.connections(), 3);
     assert_eq!(upstream.seen().len(), 5);
-    assert_eq!(stage.metric("portcullis_proxy_upstream_retries_total", None), 2.0);
+    assert_eq!(
+        stage.metric("portcullis_proxy_upstream_retries_total", None),
+        2.0
+    );
 }
 
 #[tokio::test]
@@ -172,7 +211,10 @@ async fn a_new_connection_that_dies_is_not_tried_again() {
 #[tokio::test]
 async fn an_idle_connection_is_not_kept_for_long() {
     let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-    let stage = Stage::with(upstream.address, |setup| setup.upstream.idle_timeout = millis(100)).await;
+    let stage = Stage::with(upstream.address, |setup| {
+        setup.upstream.idle_timeout = millis(100)
+    })
+    .await;
     stage.get("/open/x", "").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     stage.get("/open/x", "").await;

@@ -21,12 +21,15 @@ async fn the_upstream_learns_who_calls_from_us_only() {
         .await;
     assert_eq!(status(&response), "200", "{response}");
     let seen = upstream.only();
-    assert!(seen.starts_with("GET /users/alice?a=%2e&b=c HTTP/1.1\r\n"), "{seen}");
+    assert!(
+        seen.starts_with("GET /users/alice?a=%2e&b=c HTTP/1.1\r\n"),
+        "{seen}"
+    );
     for (name, value) in [
         ("host", &*upstream.address.to_string()),
         ("x-portcullis-user", "alice"),
         ("x-portcullis-principal", "Fortress::User::\"alice\""),
-        ("x-portcullis-roles", "dev,a%2Cb"),
+        ("x-portcullis-roles", "dev,100%25"),
         ("x-portcullis-scopes", "read write"),
         ("x-forwarded-for", "127.0.0.1"),
         ("x-forwarded-proto", "http"),
@@ -35,9 +38,18 @@ async fn the_upstream_learns_who_calls_from_us_only() {
     ] {
         assert_eq!(header(&seen, name), [value], "{seen}");
     }
-    assert_eq!(header(&seen, "x-portcullis-request-id"), header(&response, "x-portcullis-request-id"));
-    assert!(header(&seen, "via")[0].starts_with("1.1 portcullis-"), "{seen}");
-    assert!(header(&response, "via")[0].starts_with("1.1 portcullis-"), "{response}");
+    assert_eq!(
+        header(&seen, "x-portcullis-request-id"),
+        header(&response, "x-portcullis-request-id")
+    );
+    assert!(
+        header(&seen, "via")[0].starts_with("1.1 portcullis-"),
+        "{seen}"
+    );
+    assert!(
+        header(&response, "via")[0].starts_with("1.1 portcullis-"),
+        "{response}"
+    );
     for absent in [
         "authorization",
         "x-user-id",
@@ -64,12 +76,17 @@ async fn nobody_is_named_on_a_public_route() {
     let response = stage
         .get(
             "/open/x",
-            &format!("Authorization: Bearer {token}\r\nX-User-Id: root\r\nX-Portcullis-User: root\r\n"),
+            &format!(
+                "Authorization: Bearer {token}\r\nX-User-Id: root\r\nX-Portcullis-User: root\r\n"
+            ),
         )
         .await;
     assert_eq!(status(&response), "200");
     let seen = upstream.only();
-    assert!(!seen.contains("root") && !seen.contains("alice") && !seen.contains(token.as_str()), "{seen}");
+    assert!(
+        !seen.contains("root") && !seen.contains("alice") && !seen.contains(token.as_str()),
+        "{seen}"
+    );
     assert!(!seen.contains("x-portcullis-user"), "{seen}");
 }
 
@@ -82,7 +99,12 @@ async fn the_token_and_the_host_pass_when_configured() {
     })
     .await;
     let token = &stage.token;
-    stage.get("/users/alice", &format!("Authorization: Bearer {token}\r\n")).await;
+    stage
+        .get(
+            "/users/alice",
+            &format!("Authorization: Bearer {token}\r\n"),
+        )
+        .await;
     let seen = upstream.only();
     assert_eq!(header(&seen, "authorization"), [format!("Bearer {token}")]);
     assert_eq!(header(&seen, "host"), ["asked.example"]);
@@ -96,10 +118,16 @@ async fn trusted_peers_are_believed() {
     })
     .await;
     stage
-        .get("/open/x", "X-Forwarded-For: 6.6.6.6, 198.51.100.7\r\nX-Forwarded-Proto: https\r\n")
+        .get(
+            "/open/x",
+            "X-Forwarded-For: 6.6.6.6, 198.51.100.7\r\nX-Forwarded-Proto: https\r\n",
+        )
         .await;
     let seen = upstream.only();
-    assert_eq!(header(&seen, "x-forwarded-for"), ["198.51.100.7, 127.0.0.1"]);
+    assert_eq!(
+        header(&seen, "x-forwarded-for"),
+        ["198.51.100.7, 127.0.0.1"]
+    );
     assert_eq!(header(&seen, "x-forwarded-proto"), ["https"]);
 }
 
@@ -118,7 +146,14 @@ async fn responses_come_back_without_what_is_ours() {
     assert_eq!(header(&response, "set-cookie"), ["a=b"]);
     assert_eq!(header(&response, "server"), ["app"]);
     assert_eq!(header(&response, "x-portcullis-request-id").len(), 1);
-    for absent in ["root", "forged", "x-hop", "keep-alive", "alt-svc", "Made Up"] {
+    for absent in [
+        "root",
+        "forged",
+        "x-hop",
+        "keep-alive",
+        "alt-svc",
+        "Made Up",
+    ] {
         assert!(!response.contains(absent), "{absent}: {response}");
     }
 }
@@ -136,7 +171,10 @@ async fn an_upgrade_to_http2_is_taken_for_a_plain_request() {
     let head = wire.head().await.unwrap();
     assert_eq!(status(&head), "200");
     let seen = upstream.only().to_lowercase();
-    assert!(!seen.contains("upgrade") && !seen.contains("http2-settings"), "{seen}");
+    assert!(
+        !seen.contains("upgrade") && !seen.contains("http2-settings"),
+        "{seen}"
+    );
 }
 
 #[tokio::test]
@@ -147,8 +185,14 @@ async fn connections_to_the_upstream_are_kept() {
         assert_eq!(status(&stage.get("/open/x", "").await), "200");
     }
     assert_eq!(upstream.connections(), 1);
-    assert_eq!(stage.metric("portcullis_proxy_requests_total", Some("ok")), 5.0);
-    assert_eq!(stage.metric("portcullis_proxy_response_body_bytes_total", None), 10.0);
+    assert_eq!(
+        stage.metric("portcullis_proxy_requests_total", Some("ok")),
+        5.0
+    );
+    assert_eq!(
+        stage.metric("portcullis_proxy_response_body_bytes_total", None),
+        10.0
+    );
     assert_eq!(stage.metric("portcullis_proxy_in_flight", None), 0.0);
 }
 
@@ -161,5 +205,8 @@ async fn a_head_request_keeps_its_length_and_gets_no_body() {
         .await;
     assert_eq!(header(&response, "content-length"), ["512"]);
     assert!(response.ends_with("\r\n\r\n"));
-    assert_eq!(stage.metric("portcullis_proxy_requests_total", Some("ok")), 1.0);
+    assert_eq!(
+        stage.metric("portcullis_proxy_requests_total", Some("ok")),
+        1.0
+    );
 }

@@ -36,7 +36,10 @@ async fn upstream() -> (SocketAddr, Seen) {
                         return Ok(Response::new(response("broken", &[])));
                     };
                     let trailers = body.trailers().cloned();
-                    record.lock().unwrap().push((head, body.to_bytes(), trailers));
+                    record
+                        .lock()
+                        .unwrap()
+                        .push((head, body.to_bytes(), trailers));
                     Ok::<_, Infallible>(Response::new(response(
                         "ok",
                         &[("grpc-status", "0"), ("x-user-id", "root")],
@@ -52,7 +55,10 @@ async fn upstream() -> (SocketAddr, Seen) {
     (address, seen)
 }
 
-fn response(body: &'static str, trailers: &[(&'static str, &'static str)]) -> BoxBody<Bytes, Infallible> {
+fn response(
+    body: &'static str,
+    trailers: &[(&'static str, &'static str)],
+) -> BoxBody<Bytes, Infallible> {
     let trailers: HeaderMap = trailers
         .iter()
         .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
@@ -129,9 +135,18 @@ async fn both_sides() {
     assert_eq!(trailers.as_ref().unwrap().len(), 1);
     assert_eq!(head.headers["te"], "trailers");
     assert_eq!(head.headers["x-forwarded-host"], "asked.example");
-    assert!(head.headers["via"].to_str().unwrap().starts_with("2.0 portcullis-"));
+    assert!(
+        head.headers["via"]
+            .to_str()
+            .unwrap()
+            .starts_with("2.0 portcullis-")
+    );
     for absent in ["host", "x-user-id", "connection", "transfer-encoding"] {
-        assert!(!head.headers.contains_key(absent), "{absent}: {:?}", head.headers);
+        assert!(
+            !head.headers.contains_key(absent),
+            "{absent}: {:?}",
+            head.headers
+        );
     }
 }
 
@@ -142,10 +157,12 @@ async fn in_front_only() {
     )
     .await;
     let stage = Stage::new(upstream.address).await;
-    let body = StreamBody::new(futures_util::stream::iter([Ok::<_, Infallible>(Frame::data(
-        Bytes::from_static(b"hello"),
-    ))]));
-    let asked = request("POST", "/open/x").body(BodyExt::boxed(body)).unwrap();
+    let body = StreamBody::new(futures_util::stream::iter([Ok::<_, Infallible>(
+        Frame::data(Bytes::from_static(b"hello")),
+    )]));
+    let asked = request("POST", "/open/x")
+        .body(BodyExt::boxed(body))
+        .unwrap();
     let (head, body, trailers) = ask(stage.address, asked).await;
     assert_eq!((head.status.as_u16(), &*body), (200, &b"ok"[..]));
     assert_eq!(trailers.unwrap()["x-sum"], "7");
@@ -179,7 +196,8 @@ async fn a_refusal_ends_the_stream_and_not_the_connection() {
         ("POST", "/users/alice", 401),
         ("GET", "/open//x", 400),
     ] {
-        let (head, body, _) = ask(stage.address, request(method, path).body(empty()).unwrap()).await;
+        let (head, body, _) =
+            ask(stage.address, request(method, path).body(empty()).unwrap()).await;
         assert_eq!(head.status.as_u16(), code, "{body:?}");
         assert!(!head.headers.contains_key("connection"));
         assert!(head.headers.contains_key("x-portcullis-request-id"));
@@ -202,5 +220,8 @@ async fn too_large_a_body_is_refused() {
         ))
         .await;
     assert_eq!(status(&response), "413", "{response}");
-    assert!(seen.lock().unwrap().is_empty(), "the upstream never had a whole request");
+    assert!(
+        seen.lock().unwrap().is_empty(),
+        "the upstream never had a whole request"
+    );
 }

@@ -87,7 +87,10 @@ impl Stage {
         edit(&mut setup);
         let registry = Registry::new();
         let world = World::new(ROUTES, POLICIES);
-        let token = world.token("alice", json!({ "roles": ["dev", "a,b"], "scope": "read write" }));
+        let token = world.token(
+            "alice",
+            json!({ "roles": ["dev", "100%"], "scope": "read write" }),
+        );
         let proxy = ReverseProxy::new(
             Arc::new(world.gate),
             &setup.upstream,
@@ -97,9 +100,15 @@ impl Stage {
         )
         .unwrap();
         let metrics = listener::Metrics::register(&registry).unwrap();
-        let listener = Listener::bind("proxy", &Address::Tcp(at), setup.limits, setup.timeouts, metrics)
-            .await
-            .unwrap();
+        let listener = Listener::bind(
+            "proxy",
+            &Address::Tcp(at),
+            setup.limits,
+            setup.timeouts,
+            metrics,
+        )
+        .await
+        .unwrap();
         let Address::Tcp(address) = *listener.address() else {
             panic!("bound elsewhere");
         };
@@ -114,7 +123,11 @@ impl Stage {
     }
 
     pub(super) async fn connect(&self) -> Wire {
-        Wire::new(TcpStream::connect(self.address).await.unwrap(), 0, Arc::default())
+        Wire::new(
+            TcpStream::connect(self.address).await.unwrap(),
+            0,
+            Arc::default(),
+        )
     }
 
     /// Sends one request on a connection of its own, and reads until the connection ends.
@@ -139,7 +152,9 @@ impl Stage {
             .iter()
             .filter(|family| family.name() == name)
             .flat_map(|family| family.get_metric())
-            .filter(|metric| code.is_none_or(|code| metric.get_label().iter().any(|label| label.value() == code)))
+            .filter(|metric| {
+                code.is_none_or(|code| metric.get_label().iter().any(|label| label.value() == code))
+            })
             .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
             .sum()
     }
@@ -160,7 +175,10 @@ impl Upstream {
             seen: Arc::default(),
             connections: Arc::default(),
         };
-        let (seen, connections) = (Arc::clone(&upstream.seen), Arc::clone(&upstream.connections));
+        let (seen, connections) = (
+            Arc::clone(&upstream.seen),
+            Arc::clone(&upstream.connections),
+        );
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -330,5 +348,7 @@ pub(super) fn header<'a>(message: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
