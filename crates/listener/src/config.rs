@@ -16,7 +16,7 @@ pub struct Limits {
     pub in_flight: usize,
     /// A request's head: request line and headers together. Above it 431 `headers_too_large`.
     pub header_bytes: ByteSize,
-    /// Header lines in one request. Above it 431 `headers_too_large`.
+    /// Header lines in one request, at most 1000. Above it 431 `headers_too_large`.
     pub headers: usize,
     /// The request target, at most 65534 bytes. Above it 414 `uri_too_long`.
     pub uri_bytes: ByteSize,

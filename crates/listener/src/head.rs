@@ -54,6 +54,8 @@ const METHOD_BYTES: usize = 32;
 const MAX_URI_BYTES: usize = 65_534;
 /// What hyper can count down from.
 const MAX_LENGTH: u64 = u64::MAX - 2;
+/// No configuration makes a parser set aside room for more headers than this.
+const MAX_HEADERS: usize = 1000;
 /// Heads with up to this many headers are parsed on the stack.
 const STACK_HEADERS: usize = 128;
 
@@ -296,7 +298,7 @@ impl From<&Limits> for HeadLimits {
     fn from(limits: &Limits) -> Self {
         Self {
             bytes: limits.header_bytes.as_usize(),
-            headers: limits.headers,
+            headers: limits.headers.min(MAX_HEADERS),
             uri_bytes: limits.uri_bytes.as_usize(),
         }
     }

@@ -1,7 +1,7 @@
 //! A hardened HTTP listener: every port of the process uses it.
 //!
-//! hyper speaks HTTP; what it leaves open is closed here. A [guard](guard) reads each HTTP/1 head before hyper
-//! does and refuses what two parsers could read in two ways; the [entrance](entrance) holds requests of both
+//! hyper speaks HTTP; what it leaves open is closed here. A guard (`guard.rs`) reads each HTTP/1 head before hyper
+//! does and refuses what two parsers could read in two ways; the entrance (`entrance.rs`) holds requests of both
 //! versions to the [`Limits`]; every wait has one of the [`Timeouts`]; and a [`Drain`] ends it all without
 //! losing a request.
 //!

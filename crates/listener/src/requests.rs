@@ -5,7 +5,7 @@ use crate::chunked::{Chunks, Progress};
 use crate::head::{self, Framing, HeadLimits};
 
 /// Follows a client's bytes through head, body, head, body …, and finds the first that must not be passed on.
-/// Does no IO: the [guard](crate::guard) feeds it, and so can a fuzzer.
+/// Does no IO: the guard feeds it, and so can a fuzzer.
 #[derive(Debug)]
 pub struct Requests {
     limits: HeadLimits,

@@ -89,23 +89,23 @@ where
         connection: Arc<Connection>,
     ) {
         let (limits, timeouts) = (&self.house.limits, &self.house.timeouts);
+        let head_limits = HeadLimits::from(limits);
         let guard = Guard::new(
             Transport::new(socket, prefix, timeouts.write.0),
-            HeadLimits::from(limits),
+            head_limits,
             timeouts.header.0,
             timeouts.idle.0,
             began,
             connection.clone(),
         );
-        let head_bytes = limits.header_bytes.as_usize();
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             // The guard times heads and idleness; hyper only ever sees whole heads, and its own timer would
             // cost an allocation with each request.
             .header_read_timeout(None)
-            .max_headers(limits.headers)
-            .max_buf_size(head_bytes.saturating_mul(2).max(MIN_BUFFER))
+            .max_headers(head_limits.headers)
+            .max_buf_size(head_limits.bytes.saturating_mul(2).max(MIN_BUFFER))
             // The end of the client's side is how its leaving is noticed, so that work for nobody stops.
             .half_close(false)
             .pipeline_flush(false);

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::support::{PATIENCE, Running, limits, millis, run, run_with, timeouts};
+use super::support::{PATIENCE, Running, limits, metric, millis, run, run_with, timeouts};
 
 type Client = SendRequest<Full<Bytes>>;
 
@@ -127,6 +127,22 @@ async fn a_drain_lets_requests_finish() {
         .unwrap()
         .unwrap();
     timeout(PATIENCE, running.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_does_not_finish_is_cut() {
+    let running = run().await;
+    let (mut client, connection) = connect(&running).await;
+    let first = tokio::spawn(client.send_request(post("/wait", "")));
+    running.handler.began().await;
+    running.trigger.start(millis(100).0);
+    timeout(PATIENCE, running.served).await.unwrap().unwrap();
+    assert!(first.await.unwrap().is_err());
+    _ = timeout(PATIENCE, connection).await.unwrap();
+    assert_eq!(
+        metric(&running.registry, "portcullis_requests_in_flight"),
+        0.0
+    );
 }
 
 #[tokio::test]

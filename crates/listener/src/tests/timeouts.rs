@@ -67,23 +67,6 @@ async fn idle_connections_are_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_is_not_idleness() {
-    let mut timeouts = timeouts();
-    timeouts.idle = millis(50);
-    let running = run_with(limits(), timeouts).await;
-    let mut stream = running.connect().await;
-    stream
-        .write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
-    running.handler.began().await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    running.handler.go_on.add_permits(1);
-    let read = read_to_end(&mut stream).await;
-    assert!(read.ends_with("GET /wait 0\n"), "{read}");
-}
-
-#[tokio::test]
 async fn a_body_that_stops_is_given_up() {
     let mut timeouts = timeouts();
     timeouts.body = millis(100);
