@@ -135,6 +135,3 @@ impl Drop for SocketFile {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
