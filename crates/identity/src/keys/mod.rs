@@ -1,5 +1,6 @@
 //! Issuers' public keys: which may be used, where they come from, when they are fetched.
 
+mod allowance;
 mod jwk;
 mod refresh;
 mod source;
