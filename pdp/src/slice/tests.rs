@@ -196,3 +196,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_long_chain_of_given_entities_ends_in_time() {
+    let snapshot = build(
+        Texts::default(),
+        Rules {
+            ids: Ids::Positional,
+            validate: true,
+            on_error: OnError::Deny,
+        },
+    )
+    .unwrap();
+    let named = |n: usize| format!("U::\"{n}\"").parse::<EntityUid>().unwrap();
+    let chain = |length: usize| {
+        let entities =
+            (0..length).map(|n| Entity::new_no_attrs(named(n), HashSet::from([named(n + 1)])));
+        let answer = snapshot.decide(&Question {
+            principal: named(0),
+            action: "Action::\"a\"".parse().unwrap(),
+            resource: named(1),
+            context: Context::empty(),
+            entities: entities.collect(),
+        });
+        answer.errors
+    };
+    assert_eq!(chain(300), []);
+    assert!(
+        chain(10_000)[0]
+            .message
+            .contains("more than 100000 ancestors")
+    );
+}
