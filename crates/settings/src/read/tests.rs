@@ -529,6 +529,15 @@ fn paths_are_relative_to_the_file() {
 }
 
 #[test]
+fn places_outlive_the_settings() {
+    let (settings, places) = ok("issuers: [{ name: a }]").split();
+    assert_eq!(settings.issuers.len(), 1);
+    assert!(places.given("issuers[0].name") && places.given("issuers") && places.given(""));
+    assert!(!places.given("issuers[0].leeway") && !places.given("issuers[1]") && !places.given("routes"));
+    assert_eq!(places.problem("issuers[0].name", "x").to_string(), "dir/p.yaml:1:13: issuers[0].name: x");
+}
+
+#[test]
 fn files_that_are_none_are_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let load = |name: &str| {
