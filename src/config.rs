@@ -231,7 +231,11 @@ impl Config {
             Place::Configuration(key) => self.problem(&key, finding.message),
             Place::Routes(key) => self.route_problem(&key, finding.message),
             Place::Schema => {
-                let file = self.policies.schema.as_deref().unwrap_or(self.places.path());
+                let file = self
+                    .policies
+                    .schema
+                    .as_deref()
+                    .unwrap_or(self.places.path());
                 Problem::of_file(file, finding.message)
             }
         };

@@ -64,8 +64,8 @@ struct Counts {
 pub(crate) fn run(args: Args) -> ExitCode {
     let environment = |name: &str| std::env::var(name).ok();
     let examination = examine(&args.config, &environment);
-    let well = examination.problems.is_empty()
-        && (examination.warnings.is_empty() || !args.deny_warnings);
+    let well =
+        examination.problems.is_empty() && (examination.warnings.is_empty() || !args.deny_warnings);
     let written = match args.format {
         Format::Text => examination.write_text(&args.config),
         Format::Json => examination.write_json(well),

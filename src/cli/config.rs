@@ -24,6 +24,9 @@ pub(crate) fn run(args: Args) -> ExitCode {
     let schema = settings::schema::<ConfigFile>();
     match writeln!(std::io::stdout().lock(), "{schema:#}") {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => super::fail(super::EX_OSERR, &format!("cannot write the schema: {error}")),
+        Err(error) => super::fail(
+            super::EX_OSERR,
+            &format!("cannot write the schema: {error}"),
+        ),
     }
 }

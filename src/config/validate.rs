@@ -230,14 +230,20 @@ impl Check {
             }
         }
         if limits.uri_bytes.0 > MAX_URI_BYTES {
-            self.add("limits.uri_bytes", format!("must be at most {MAX_URI_BYTES}"));
+            self.add(
+                "limits.uri_bytes",
+                format!("must be at most {MAX_URI_BYTES}"),
+            );
         }
     }
 
     /// The namespace of names that have none; the empty one when it is wrong.
     fn policies(&mut self, policies: Option<&mut PoliciesConfig>) -> Namespace {
         let Some(policies) = policies else {
-            self.add("policies", "is missing: without policies nothing is allowed");
+            self.add(
+                "policies",
+                "is missing: without policies nothing is allowed",
+            );
             return Namespace::default();
         };
         policies.resolve(|path| self.places.resolve(path));
@@ -417,7 +423,10 @@ fn is_own(upstream: &http::uri::Authority, proxy: &Address) -> bool {
     let host = upstream.host();
     let address = match host {
         "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-        host => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok(),
+        host => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .ok(),
     };
     proxy.port() == upstream.port_u16().unwrap_or(80)
         && address.is_some_and(|address| {

@@ -67,7 +67,10 @@ issuers:
 
     fn lines(&self, problems: &[Problem]) -> Vec<String> {
         let folder = format!("{}/", self.0.path().display());
-        problems.iter().map(|problem| problem.to_string().replace(&folder, "")).collect()
+        problems
+            .iter()
+            .map(|problem| problem.to_string().replace(&folder, ""))
+            .collect()
     }
 }
 
@@ -77,15 +80,28 @@ fn a_system_that_fits_is_counted() {
     let examination = folder.examine();
     assert_eq!(folder.lines(&examination.problems), Vec::<String>::new());
     assert_eq!(folder.lines(&examination.warnings), Vec::<String>::new());
-    let Counts { policies, entities, routes, issuers } = examination.counts;
-    assert!(policies >= 4 && entities >= 5 && routes >= 10, "{:?}", examination.counts);
+    let Counts {
+        policies,
+        entities,
+        routes,
+        issuers,
+    } = examination.counts;
+    assert!(
+        policies >= 4 && entities >= 5 && routes >= 10,
+        "{:?}",
+        examination.counts
+    );
     assert_eq!(issuers, 1);
 }
 
 #[test]
 fn mistakes_in_all_parts_are_told_in_one_run() {
     let folder = Folder::new();
-    folder.replace("portcullis.yaml", "upstream: {", "upstream: { conect_timeout: 1s,");
+    folder.replace(
+        "portcullis.yaml",
+        "upstream: {",
+        "upstream: { conect_timeout: 1s,",
+    );
     folder.replace("portcullis.yaml", "type: Role", "type: Roll");
     folder.replace("routes.yaml", "action: list_users", "action: list_user");
     let problems = folder.problems();
@@ -101,10 +117,21 @@ fn mistakes_in_all_parts_are_told_in_one_run() {
     assert!(second.starts_with("routes.yaml:") && second.contains("routes[3].action: the schema has no action `Fortress::Action::\"list_user\"`; did you mean `list_users`?"), "{second}");
 
     // A policy that does not parse hides the cross-checks, and nothing else.
-    folder.write("policies/broken.cedar", "permit (principal, action, resource)\nwhen { principal.nope };\n oops");
+    folder.write(
+        "policies/broken.cedar",
+        "permit (principal, action, resource)\nwhen { principal.nope };\n oops",
+    );
     let problems = folder.problems();
-    assert!(problems.iter().any(|line| line.starts_with("policies/broken.cedar:")), "{problems:?}");
-    assert!(problems.iter().any(|line| line.contains("conect_timeout")), "{problems:?}");
+    assert!(
+        problems
+            .iter()
+            .any(|line| line.starts_with("policies/broken.cedar:")),
+        "{problems:?}"
+    );
+    assert!(
+        problems.iter().any(|line| line.contains("conect_timeout")),
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -112,10 +139,24 @@ fn a_forgotten_namespace_is_found() {
     let folder = Folder::new();
     folder.replace("portcullis.yaml", "  namespace: Fortress\n", "");
     let problems = folder.problems();
-    assert!(problems.iter().any(|line| line.contains("set `policies.namespace: Fortress`")), "{problems:?}");
-    folder.replace("portcullis.yaml", "  source:", "  namespace: Fortres\n  source:");
+    assert!(
+        problems
+            .iter()
+            .any(|line| line.contains("set `policies.namespace: Fortress`")),
+        "{problems:?}"
+    );
+    folder.replace(
+        "portcullis.yaml",
+        "  source:",
+        "  namespace: Fortres\n  source:",
+    );
     let problems = folder.problems();
-    assert!(problems.iter().any(|line| line.contains("policies.namespace: the schema has no namespace `Fortres`: it has `Fortress`")), "{problems:?}");
+    assert!(
+        problems.iter().any(|line| line.contains(
+            "policies.namespace: the schema has no namespace `Fortres`: it has `Fortress`"
+        )),
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -123,7 +164,11 @@ fn an_action_without_a_route_is_a_warning() {
     let folder = Folder::new();
     folder.replace("routes.yaml", "action: enable_user", "action: disable_user");
     let examination = folder.examine();
-    assert!(examination.problems.is_empty(), "{:?}", examination.problems);
+    assert!(
+        examination.problems.is_empty(),
+        "{:?}",
+        examination.problems
+    );
     assert_eq!(
         folder.lines(&examination.warnings),
         ["fortress.cedarschema: no route asks for action `Fortress::Action::\"enable_user\"`"]
@@ -137,7 +182,10 @@ fn what_cannot_be_read_is_told() {
     fs::remove_file(folder.0.path().join("fortress.cedarschema")).expect("removed");
     let problems = folder.problems();
     for name in ["routes.yaml: cannot be read", "fortress.cedarschema"] {
-        assert!(problems.iter().any(|line| line.starts_with(name)), "{problems:?}");
+        assert!(
+            problems.iter().any(|line| line.starts_with(name)),
+            "{problems:?}"
+        );
     }
     let missing = examine(Path::new("/nonexistent/portcullis.yaml"), &|_| None);
     assert_eq!(missing.problems.len(), 1);
