@@ -26,7 +26,12 @@ pub(crate) const EX_OSERR: u8 = 71;
 /// An authorization sidecar: proves who is calling, asks Cedar, and only then lets the request
 /// through.
 #[derive(Parser)]
-#[command(name = "portcullis", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "portcullis",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -18,7 +18,13 @@ use crate::diagnostics;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The configuration file
-    #[arg(short, long, value_name = "FILE", env = "PORTCULLIS_CONFIG", default_value = "portcullis.yaml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "PORTCULLIS_CONFIG",
+        default_value = "portcullis.yaml"
+    )]
     config: PathBuf,
 }
 
@@ -92,6 +98,16 @@ fn refuse(problems: &[Problem]) -> ExitCode {
         let _ = writeln!(out, "{problem}");
     }
     drop(out);
-    let noun = if problems.len() == 1 { "mistake" } else { "mistakes" };
-    fail(EX_USAGE, &format!("not started: {} {noun} in the configuration", problems.len()))
+    let noun = if problems.len() == 1 {
+        "mistake"
+    } else {
+        "mistakes"
+    };
+    fail(
+        EX_USAGE,
+        &format!(
+            "not started: {} {noun} in the configuration",
+            problems.len()
+        ),
+    )
 }
