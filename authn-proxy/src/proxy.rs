@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -68,16 +68,6 @@ pub enum StartError {
     #[error("no random numbers")]
     Random,
 }
-
-/// Statuses after which the connection is not trusted to carry another request: what was wrong with this one may have
-/// been its framing.
-const CLOSING: &[StatusCode] = &[
-    StatusCode::BAD_REQUEST,
-    StatusCode::REQUEST_TIMEOUT,
-    StatusCode::PAYLOAD_TOO_LARGE,
-    StatusCode::NOT_IMPLEMENTED,
-    StatusCode::LOOP_DETECTED,
-];
 
 // === impl ReverseProxy ===
 
@@ -156,11 +146,14 @@ impl Parts {
             Ok(response) => self.relay(response, exchange),
             Err(rejection) => {
                 exchange.rejected(&rejection);
+                // On HTTP/1 a refusal is the last answer: what was sent along with the request is not served, and the
+                // rest of its body neither read as a request nor waited for.
+                let last =
+                    version < Version::HTTP_2 && !(whole && rejection.reason().is_upstreams());
                 let mut response = rejection
                     .into_response(&self.realm, request_id.as_str())
                     .map(ResponseBody::own);
-                // The rest of the body would be read as the next request, or waited for in vain.
-                if version < Version::HTTP_2 && (!whole || CLOSING.contains(&response.status())) {
+                if last {
                     response
                         .headers_mut()
                         .insert(CONNECTION, HeaderValue::from_static("close"));
