@@ -11,6 +11,7 @@ mod token;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -53,6 +54,20 @@ enum Command {
     Config(config::Args),
     /// Print shell completions
     Completions(completions::Args),
+}
+
+/// The configuration file that a command reads.
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "PORTCULLIS_CONFIG",
+        default_value = "portcullis.yaml"
+    )]
+    config: PathBuf,
 }
 
 /// Parses the arguments and runs the command.

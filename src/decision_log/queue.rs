@@ -143,23 +143,30 @@ mod tests {
 
     /// A sink that keeps what it got, and takes it only while it is open.
     #[derive(Clone, Default)]
-    struct Gate(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Gate(Arc<Valve>);
+
+    #[derive(Default)]
+    struct Valve {
+        open: Mutex<bool>,
+        opened: Condvar,
+        taken: Mutex<Vec<u8>>,
+    }
 
     impl Gate {
         fn open(&self) {
-            self.0.0.lock().unwrap().0 = true;
-            self.0.1.notify_all();
+            *self.0.open.lock().unwrap() = true;
+            self.0.opened.notify_all();
         }
         fn taken(&self) -> Vec<u8> {
-            self.0.0.lock().unwrap().1.clone()
+            self.0.taken.lock().unwrap().clone()
         }
     }
 
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let inner = self.0.0.lock().unwrap();
-            let mut inner = self.0.1.wait_while(inner, |(open, _)| !*open).unwrap();
-            inner.1.extend_from_slice(bytes);
+            let open = self.0.open.lock().unwrap();
+            drop(self.0.opened.wait_while(open, |open| !*open).unwrap());
+            self.0.taken.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
