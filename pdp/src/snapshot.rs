@@ -9,7 +9,6 @@ use cedar_policy::{
 use cedar_policy_core::ast::{
     EntityUID, Expr, ExprKind, Literal, PartialValue, Request, RestrictedExpr,
 };
-use cedar_policy_core::authorizer::{AuthorizationError, Authorizer, Response};
 use cedar_policy_core::evaluator::EvaluationError;
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::ValidatorSchema;
@@ -19,6 +18,7 @@ use settings::Problem;
 use crate::answer::{Answer, PolicyError, Source};
 use crate::config::OnError;
 use crate::context_shape::ContextShape;
+use crate::engine::{Engine, Verdict};
 use crate::entity_store::EntityStore;
 use crate::question::Question;
 use crate::slice::slice;
@@ -56,7 +56,7 @@ pub struct Snapshot {
     height: usize,
     on_error: OnError,
     check_requests: bool,
-    authorizer: Authorizer,
+    engine: Engine,
 }
 
 /// The parts of a snapshot; the rest is derived.
@@ -95,6 +95,7 @@ impl Snapshot {
         Self {
             context_shapes: context_shapes.collect(),
             literals: literals(&policies),
+            engine: Engine::new(policies.as_ref()),
             revision,
             policies,
             schema,
@@ -103,7 +104,6 @@ impl Snapshot {
             height,
             on_error,
             check_requests,
-            authorizer: Authorizer::new(),
         }
     }
 
@@ -201,11 +201,10 @@ impl Snapshot {
             Err(error) => return self.refused(error.to_string()),
         };
         let needed = self.stack_needed();
-        let response = stacker::maybe_grow(needed, needed + STACK_BASE, || {
-            self.authorizer
-                .is_authorized(request, self.policies.as_ref(), &entities)
+        let verdict = stacker::maybe_grow(needed, needed + STACK_BASE, || {
+            self.engine.decide(question, request, &entities)
         });
-        self.answer(response)
+        self.answer(verdict)
     }
 
     /// The final Deny to a question that the policies cannot be asked.
@@ -219,43 +218,31 @@ impl Snapshot {
         STACK_BASE + self.height * STACK_PER_LEVEL
     }
 
-    fn answer(&self, response: Response) -> Answer {
-        let Response {
-            decision,
-            diagnostics,
-        } = response;
-        let mut errors = Vec::with_capacity(diagnostics.errors.len());
-        for AuthorizationError::PolicyEvaluationError { id, error } in diagnostics.errors {
+    fn answer(&self, verdict: Verdict) -> Answer {
+        let mut errors = Vec::with_capacity(verdict.errors.len());
+        for (id, error) in verdict.errors {
             // Cedar would skip the policy, and whether it does would depend on the thread.
             if let EvaluationError::RecursionLimit(_) = error {
                 let message = format!("policy `{id}` needs more stack than there is");
                 return Answer::refused(Source::FailClosed, &self.revision, message);
             }
             errors.push(PolicyError {
-                policy: Some(Arc::from(id.as_ref())),
+                policy: Some(id),
                 message: error.to_string(),
             });
         }
-        errors.sort_unstable();
-        let overruled =
-            decision == Decision::Allow && !errors.is_empty() && self.on_error == OnError::Deny;
-        let mut determining_policies: Vec<Arc<str>> = if overruled {
-            Vec::new()
-        } else {
-            diagnostics
-                .reason
-                .iter()
-                .map(|id| Arc::from(id.as_ref()))
-                .collect()
-        };
-        determining_policies.sort_unstable();
-        Answer {
-            decision: if overruled { Decision::Deny } else { decision },
-            determining_policies,
+        let mut answer = Answer {
+            decision: verdict.decision,
+            determining_policies: verdict.determining,
             errors,
             source: Source::Engine,
             revision: Arc::clone(&self.revision),
+        };
+        if answer.is_allow() && !answer.errors.is_empty() && self.on_error == OnError::Deny {
+            answer.decision = Decision::Deny;
+            answer.determining_policies = Vec::new();
         }
+        answer
     }
 }
 
