@@ -183,6 +183,10 @@ impl Engine {
     }
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "Cedar's own, handed on as it comes"
+)]
 fn holds(evaluator: &Evaluator<'_>, condition: &Arc<Expr>) -> Result<bool, EvaluationError> {
     // They stand in scopes only.
     let slots = SlotEnv::new();

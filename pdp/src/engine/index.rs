@@ -41,7 +41,7 @@ pub(super) struct Index {
     starts: Vec<usize>,
     /// Where the entries of a principal and a resource are, for principals with many entries.
     pairs: HashMap<(Constraint, Constraint), Run>,
-    short: usize,
+    pub(super) short: usize,
 }
 
 /// A part of the entries: from, and up to.
