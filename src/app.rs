@@ -21,7 +21,7 @@ use settings::{Address, Problem};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_service::Service as _;
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::config::Config;
 use crate::telemetry::{self, Telemetry};
@@ -189,6 +189,13 @@ impl System {
             mistakes.into_iter().map(|problem| config.place(problem)).collect()
         });
         let parts = keep(pdp, &mut problems).and_then(|pdp| {
+            if let Some(schema) = pdp.snapshot().schema() {
+                let fit = config.fit(schema, pdp.namespace());
+                for warning in fit.warnings {
+                    warn!(%warning, "the configuration can be improved");
+                }
+                problems.extend(fit.problems);
+            }
             let routes = keep(config.route_table(pdp.namespace()), &mut problems);
             let principals =
                 Principals::new(&config.issuers, pdp.namespace()).map_err(|mistakes| {

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::time::SystemTime;
 
 use prometheus::core::{Collector, Desc};
@@ -32,6 +32,10 @@ pub(crate) struct DecisionLog {
 
 /// One event's fields, written as the members of a JSON object.
 struct JsonLine(String);
+
+/// Writes text as the inside of a JSON string (RFC 8259 section 7). Nothing is formatted into a
+/// string of its own first: this runs for every request.
+struct Escaped<'a>(&'a mut String);
 
 /// The fields that a person wants to see on one line.
 #[derive(Default)]
@@ -66,23 +70,36 @@ impl DecisionLog {
         settings: &DecisionLogConfig,
         registry: &Registry,
     ) -> io::Result<Option<(Self, WorkerGuard)>> {
-        let queue = NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true);
+        let queue = NonBlockingBuilder::default()
+            .buffered_lines_limit(QUEUE)
+            .lossy(true);
         let (writer, guard) = match &settings.to {
             DecisionLogSink::None => return Ok(None),
-            DecisionLogSink::Stdout => queue.finish(io::stdout()),
-            DecisionLogSink::Stderr => queue.finish(io::stderr()),
-            DecisionLogSink::File(path) => {
-                queue.finish(OpenOptions::new().append(true).create(true).open(path)?)
-            }
+            DecisionLogSink::Stdout => queue.finish(buffered(io::stdout())),
+            DecisionLogSink::Stderr => queue.finish(buffered(io::stderr())),
+            DecisionLogSink::File(path) => queue.finish(buffered(
+                OpenOptions::new().append(true).create(true).open(path)?,
+            )),
         };
         let counter = IntCounter::new(
             "portcullis_decision_log_dropped_total",
             "Decision log lines dropped because the writer could not keep up",
         )
         .map_err(io::Error::other)?;
-        let dropped = Dropped { lines: writer.error_counter(), counter };
-        registry.register(Box::new(dropped)).map_err(io::Error::other)?;
-        Ok(Some((Self { writer, format: settings.format }, guard)))
+        let dropped = Dropped {
+            lines: writer.error_counter(),
+            counter,
+        };
+        registry
+            .register(Box::new(dropped))
+            .map_err(io::Error::other)?;
+        Ok(Some((
+            Self {
+                writer,
+                format: settings.format,
+            },
+            guard,
+        )))
     }
 }
 
@@ -115,17 +132,16 @@ impl JsonLine {
         let _ = write!(self.0, ",\"{}\":{value}", field.name());
     }
 
-    fn text(&mut self, field: &Field, value: &str) {
-        // Serializing a string cannot fail; were it to, the field would be missing, not wrong.
-        if let Ok(quoted) = serde_json::to_string(value) {
-            self.member(field, quoted);
-        }
+    fn text(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let _ = write!(self.0, ",\"{}\":\"", field.name());
+        let _ = Escaped(&mut self.0).write_fmt(value);
+        self.0.push('"');
     }
 }
 
 impl Visit for JsonLine {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, value);
+        self.text(field, format_args!("{value}"));
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.member(field, value);
@@ -137,7 +153,27 @@ impl Visit for JsonLine {
         self.member(field, value);
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.text(field, &format!("{value:?}"));
+        self.text(field, format_args!("{value:?}"));
+    }
+}
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(|c: char| c.is_control() || c == '"' || c == '\\') {
+            let (plain, special) = rest.split_at(at);
+            self.0.push_str(plain);
+            let mut special = special.chars();
+            if let Some(c) = special.next() {
+                match c {
+                    '"' | '\\' => self.0.extend(['\\', c]),
+                    _ => write!(self.0, "\\u{:04x}", u32::from(c))?,
+                }
+            }
+            rest = special.as_str();
+        }
+        self.0.push_str(rest);
+        Ok(())
     }
 }
 
@@ -209,9 +245,22 @@ impl Visit for ReadableLine {
     }
 }
 
+/// One system call for many lines; the writer's thread flushes whenever its queue is empty.
+fn buffered<W: io::Write>(sink: W) -> BufWriter<W> {
+    BufWriter::with_capacity(64 * 1024, sink)
+}
+
 /// What a client sent must not move the reader's cursor or forge a second line.
 fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }
 
 // === impl Dropped ===
@@ -223,7 +272,30 @@ impl Collector for Dropped {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let dropped = self.lines.dropped_lines() as u64;
-        self.counter.inc_by(dropped.saturating_sub(self.counter.get()));
+        self.counter
+            .inc_by(dropped.saturating_sub(self.counter.get()));
         self.counter.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_field_holds_the_line_is_json() {
+        for text in [
+            "",
+            "plain",
+            "a\"b\\c",
+            "line\nbreak\u{1b}[31m\0",
+            "Grüße 🏰\u{7f}\u{85}",
+        ] {
+            let mut line = String::new();
+            write!(Escaped(&mut line), "{text}").unwrap();
+            let read: String = serde_json::from_str(&format!("\"{line}\"")).unwrap();
+            assert_eq!(read, text);
+            assert!(!line.contains(char::is_control), "{line:?}");
+        }
     }
 }

@@ -37,7 +37,7 @@ impl Telemetry {
     pub(crate) fn ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
             && self.pdp.health().fresh
-            && self.issuers.keys().iter().all(|keys| keys.ready)
+            && self.issuers.keys().iter().all(|keys| keys.age.is_some())
     }
 
     fn details(&self) -> Value {

@@ -20,8 +20,8 @@ pub type KeyedProblem = (String, String);
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ForwardedConfig {
-    /// Networks (CIDR, such as `10.0.0.0/8` or `fd00::/8`) of the proxies in front of this one. `Forwarded` and
-    /// `X-Forwarded-*` are read only when the connection comes from one of them; from anyone else they are replaced.
+    /// Networks (CIDR, such as `10.0.0.0/8` or `fd00::/8`) of the proxies in front of this one. `X-Forwarded-For`,
+    /// `-Proto` and `-Host` are read only when the connection comes from one of them; from anyone else they are replaced.
     /// Default: nobody is believed.
     #[schemars(with = "Vec<String>")]
     pub trusted_peers: Vec<IpNet>,

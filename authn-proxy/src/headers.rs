@@ -10,13 +10,13 @@ pub mod reserved;
 #[cfg(test)]
 mod tests;
 
-use http::header::{AUTHORIZATION, CONNECTION, TE, TRAILER};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use caller::{REQUEST_ID, set_identity};
 use connection::ConnectionRules;
 pub use connection::{ConnectionFault, ConnectionOptions};
-pub use reserved::{PatternError, ReservedNames};
+pub use reserved::{PatternError, ReservedNames, check_pattern};
 
 use crate::config::{Protocol, UpstreamConfig};
 
@@ -119,6 +119,9 @@ impl HeaderRules {
                 || options.nominated.contains(name)
         });
         self.announce_trailers(headers, &self.request);
+        if self.protocol == Protocol::Http1 {
+            join_cookies(headers);
+        }
         if options.trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
             // On HTTP/1.1 `TE` is itself hop-by-hop and has to be nominated (RFC 9110 section 10.1.4).
@@ -180,6 +183,23 @@ impl HeaderRules {
         {
             headers.insert(TRAILER, value);
         }
+    }
+}
+
+/// HTTP/2 clients may send a cookie in crumbs; HTTP/1.1 knows one line only (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
+        return;
+    };
+    let mut cookie = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        cookie.extend_from_slice(b"; ");
+        cookie.extend_from_slice(crumb.as_bytes());
+    }
+    // Header values joined by what may stand in one are a header value.
+    if let Ok(cookie) = HeaderValue::from_maybe_shared(bytes::Bytes::from(cookie)) {
+        headers.insert(COOKIE, cookie);
     }
 }
 

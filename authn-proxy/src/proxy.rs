@@ -33,7 +33,7 @@ use crate::gate::{Client, Gate};
 use crate::headers::{ConnectionOptions, HeaderRules, REQUEST_ID, set_identity};
 use crate::metrics::Metrics;
 use crate::rejection::{Realm, Reason, Rejection, render_fault};
-use crate::request_log::{Exchange, RequestId};
+use crate::request_log::{Exchange, RequestId, log_fault};
 use crate::upstream::{Upstream, UpstreamError};
 
 /// Serves what the gate lets through from the upstream. Clones share everything.
@@ -124,6 +124,7 @@ impl Service<Request<RequestBody>> for ReverseProxy {
 /// The answer to what a listener refused before it became a request: the envelope of every other refusal.
 pub fn refuse(fault: Fault) -> Response<ResponseBody> {
     let request_id = RequestId::new(random().unwrap_or_default(), 0);
+    log_fault(&request_id, &fault);
     let mut response = render_fault(&fault, request_id.as_str()).map(ResponseBody::own);
     response
         .headers_mut()

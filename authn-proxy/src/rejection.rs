@@ -49,7 +49,7 @@ pub enum Reason {
     AmbiguousPath(AmbiguousPath),
     /// `TRACE` and `CONNECT`, which are never forwarded.
     MethodNotAllowed,
-    /// A method that neither HTTP nor any route knows.
+    /// A method that neither HTTP nor any route knows, an upgrade, or a transfer coding.
     NotImplemented,
     /// The policies, or the route's `callers`, say no.
     Forbidden,
@@ -269,7 +269,7 @@ impl Reason {
             Self::NotImplemented => (
                 S::NOT_IMPLEMENTED,
                 "not_implemented",
-                "the method is not known",
+                "the request asks for something that is not supported",
                 None,
             ),
             Self::Forbidden => (

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Uri};
+use listener::Fault;
 
 use crate::body::Upload;
 use crate::decide::{Asked, Permit};
@@ -247,6 +248,19 @@ impl Drop for Exchange {
             asked,
         });
     }
+}
+
+/// The event of a request that its listener refused, of which nothing else is known.
+pub(crate) fn log_fault(request_id: &RequestId, fault: &Fault) {
+    tracing::info!(
+        target: TARGET,
+        request_id = request_id.as_str(),
+        surface = "proxy",
+        decision = "REFUSED",
+        status = fault.status.as_u16(),
+        code = fault.code,
+        cause = fault.message,
+    );
 }
 
 fn micros(duration: Duration) -> u64 {

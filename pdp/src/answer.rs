@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use cedar_policy::Decision;
 
+use crate::one_line::one_line;
+
 /// The answer to one question. Everything in it comes from the one snapshot that `revision` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -57,13 +59,13 @@ impl Answer {
     }
 
     /// A Deny for a question that the policies of `revision` could not be asked.
-    pub(crate) fn refused(source: Source, revision: &Arc<str>, message: String) -> Self {
+    pub(crate) fn refused(source: Source, revision: &Arc<str>, message: &str) -> Self {
         Self {
             decision: Decision::Deny,
             determining_policies: Vec::new(),
             errors: vec![PolicyError {
                 policy: None,
-                message,
+                message: one_line(message),
             }],
             source,
             revision: Arc::clone(revision),

@@ -20,6 +20,7 @@ mod json;
 pub mod load;
 mod metrics;
 mod namespace;
+mod one_line;
 mod pdp;
 mod question;
 mod scan;

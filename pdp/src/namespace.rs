@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid};
 
+use crate::one_line::one_line;
+
 /// The namespace that unqualified type names are taken to be in. A name with `::` in it is already
 /// qualified.
 #[derive(Debug, Clone)]
@@ -81,7 +83,7 @@ impl Namespace {
     /// When the text is not an entity in Cedar syntax.
     pub fn entity_literal(&self, text: &str) -> Result<EntityUid, NameError> {
         let uid = EntityUid::from_str(text).map_err(|_| NameError {
-            name: text.to_owned(),
+            name: one_line(text),
             kind: "entity",
         })?;
         match &self.name {
@@ -126,7 +128,7 @@ fn parse_type(name: &str) -> Result<EntityTypeName, NameError> {
 
 fn type_error(name: &str) -> NameError {
     NameError {
-        name: name.to_owned(),
+        name: one_line(name),
         kind: "entity type",
     }
 }

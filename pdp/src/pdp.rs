@@ -142,7 +142,7 @@ impl Pdp {
     /// The final Deny to a question that the policies cannot be asked, because it does not fit the
     /// schema. `message` says why.
     #[must_use]
-    pub fn refuse(&self, snapshot: &Snapshot, message: String) -> Answer {
+    pub fn refuse(&self, snapshot: &Snapshot, message: &str) -> Answer {
         self.answer(snapshot, || snapshot.refused(message))
     }
 
@@ -151,7 +151,7 @@ impl Pdp {
         let answer = if self.age() <= self.max_staleness {
             decide()
         } else {
-            let message = "the policies are older than `max_staleness`".to_owned();
+            let message = "the policies are older than `max_staleness`";
             Answer::refused(Source::FailClosed, snapshot.revision(), message)
         };
         self.metrics.decided(&answer, began.elapsed());

@@ -5,6 +5,7 @@
 //! stored ones; the cost is that of what the policies can reach from this question.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -18,6 +19,10 @@ use cedar_policy_core::validator::CoreSchema;
 use crate::entity_store::{EntityStore, assemble, collect_names, named_by};
 use crate::question::Question;
 
+/// Steps up the hierarchy that one question may take. Every entity holds all of its ancestors, so
+/// that a long chain of given entities costs the square of its length.
+const MAX_STEPS: usize = 100_000;
+
 /// Why the question's own entities cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SliceError {
@@ -25,6 +30,8 @@ pub(crate) enum SliceError {
     Duplicate(EntityUID),
     #[error("entity `{0}` would be its own ancestor")]
     Cycle(EntityUID),
+    #[error("the given entities have more than {MAX_STEPS} ancestors between them")]
+    TooMany,
     #[error("{0}")]
     OutsideSchema(String),
 }
@@ -33,6 +40,8 @@ pub(crate) enum SliceError {
 struct Overlay<'a> {
     store: &'a EntityStore,
     given: HashMap<&'a EntityUID, &'a Entity>,
+    /// Steps taken so far.
+    steps: Cell<usize>,
 }
 
 /// The entities that `question` can see. `literals` are the entities that conditions of the
@@ -103,7 +112,11 @@ impl<'a> Overlay<'a> {
                 return Err(SliceError::Duplicate(entity.uid().clone()));
             }
         }
-        let mut overlay = Self { store, given };
+        let mut overlay = Self {
+            store,
+            given,
+            steps: Cell::new(0),
+        };
         if let Some(schema) = schema {
             overlay.hold_to(schema, question)?;
         }
@@ -140,7 +153,12 @@ impl<'a> Overlay<'a> {
 
     /// Whether a given entity is among the ancestors of a stored one, so that they may have changed.
     fn touches(&self, stored: &Entity) -> bool {
-        self.given.keys().any(|uid| stored.is_descendant_of(uid))
+        // From the side that has fewer.
+        if stored.ancestors().take(self.given.len()).count() < self.given.len() {
+            stored.ancestors().any(|uid| self.given.contains_key(uid))
+        } else {
+            self.given.keys().any(|uid| stored.is_descendant_of(uid))
+        }
     }
 
     /// The entity with the ancestors that `parents` lead to.
@@ -157,6 +175,15 @@ impl<'a> Overlay<'a> {
         ))
     }
 
+    fn step(&self) -> Result<(), SliceError> {
+        self.steps.set(self.steps.get() + 1);
+        if self.steps.get() > MAX_STEPS {
+            Err(SliceError::TooMany)
+        } else {
+            Ok(())
+        }
+    }
+
     /// All that is reached upwards from `parents`.
     fn ancestors_of<'p>(
         &self,
@@ -166,6 +193,7 @@ impl<'a> Overlay<'a> {
         let mut ancestors: HashSet<EntityUID> = HashSet::new();
         let mut waiting: Vec<EntityUID> = parents.cloned().collect();
         while let Some(next) = waiting.pop() {
+            self.step()?;
             if next == *uid {
                 return Err(SliceError::Cycle(next));
             }

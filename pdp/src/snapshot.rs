@@ -20,6 +20,7 @@ use crate::config::OnError;
 use crate::context_shape::ContextShape;
 use crate::engine::{Engine, Verdict};
 use crate::entity_store::EntityStore;
+use crate::one_line::one_line;
 use crate::question::Question;
 use crate::slice::slice;
 
@@ -189,7 +190,7 @@ impl Snapshot {
         );
         let request = match request {
             Ok(request) => request,
-            Err(error) => return self.refused(error.to_string()),
+            Err(error) => return self.refused(&error.to_string()),
         };
         let entities = match slice(
             &self.entities,
@@ -198,7 +199,7 @@ impl Snapshot {
             question,
         ) {
             Ok(entities) => entities,
-            Err(error) => return self.refused(error.to_string()),
+            Err(error) => return self.refused(&error.to_string()),
         };
         let needed = self.stack_needed();
         let verdict = stacker::maybe_grow(needed, needed + STACK_BASE, || {
@@ -209,7 +210,7 @@ impl Snapshot {
 
     /// The final Deny to a question that the policies cannot be asked.
     #[must_use]
-    pub fn refused(&self, message: String) -> Answer {
+    pub fn refused(&self, message: &str) -> Answer {
         Answer::refused(Source::Engine, &self.revision, message)
     }
 
@@ -224,11 +225,11 @@ impl Snapshot {
             // Cedar would skip the policy, and whether it does would depend on the thread.
             if let EvaluationError::RecursionLimit(_) = error {
                 let message = format!("policy `{id}` needs more stack than there is");
-                return Answer::refused(Source::FailClosed, &self.revision, message);
+                return Answer::refused(Source::FailClosed, &self.revision, &message);
             }
             errors.push(PolicyError {
                 policy: Some(id),
-                message: error.to_string(),
+                message: one_line(&error.to_string()),
             });
         }
         let mut answer = Answer {

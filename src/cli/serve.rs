@@ -9,7 +9,7 @@ use prometheus::Registry;
 use settings::Problem;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{EX_OSERR, EX_USAGE, fail};
+use super::{EX_OSERR, EX_USAGE, check, fail};
 use crate::app::{Bound, StartError};
 use crate::config::Config;
 use crate::diagnostics;
@@ -50,7 +50,8 @@ pub(super) async fn serve(
     let environment = |name: &str| std::env::var(name).ok();
     let config = match Config::load(path, &environment) {
         Ok(config) => config,
-        Err(problems) => return refuse(&problems),
+        // Not just what this file says of itself: all that stands in the way, in one run.
+        Err(_) => return refuse(&check::examine(path, &environment).problems),
     };
     let registry = Registry::new();
     let _flushed_on_drop = match diagnostics::install(&config.decision_log, &registry) {

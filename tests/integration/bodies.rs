@@ -142,9 +142,7 @@ fn bodies_that_are_asked_for() {
     let upstream = Upstream::start();
     let sidecar = Sidecar::start(&Workspace::new(upstream.address()));
     let token = KEYS.token(&claims("ed", &["editor"]));
-    let head = |auth: &str| {
-        format!("PUT /v1/documents/report HTTP/1.1\r\nHost: service\r\n{auth}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
-    };
+    let head = |auth: &str| format!("PUT /v1/documents/report HTTP/1.1\r\nHost: service\r\n{auth}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n");
 
     let mut client = Client::connect(sidecar.proxy());
     client.send(head(&format!("Authorization: Bearer {token}\r\n")).as_bytes());

@@ -92,8 +92,8 @@ fn claims_of_a_first_party_token() {
         (89, "a role with a comma", changed(json!({"roles": ["reader", "x,admin"]})), BAD),
         (89, "a role with a line break", changed(json!({"roles": ["reader", "x\r\nadmin"]})), BAD),
         (89, "an empty role", changed(json!({"roles": ["reader", ""]})), BAD),
-        (89, "eleven hundred roles", changed(json!({"roles": (0..1100).map(|n| format!("{n}")).collect::<Vec<_>>()})), BAD),
-        (89, "a role that looks alike", changed(json!({"roles": ["re\u{0430}der"]})), Refused(403, "forbidden")),
+        (89, "three hundred roles", changed(json!({"roles": (0..300).map(|n| format!("{n}")).collect::<Vec<_>>()})), BAD),
+        (89, "a role that looks alike", changed(json!({"roles": ["reader", "\u{0430}dmin"]})), BAD),
         (89, "no roles", changed(json!({"roles": []})), Refused(403, "forbidden")),
         (89, "roles missing", changed(json!({"roles": null})), Refused(403, "forbidden")),
         (91, "claims nobody knows", changed(json!({"x-new": {"deep": [1, 2]}, "role": "admin", "email": "r@depot.test"})), Forwarded),
@@ -131,9 +131,9 @@ fn scopes() {
         ("a shorter one", json!("documents.rea"), lacking),
         ("with a prefix", json!("x.documents.read"), lacking),
         ("in capitals", json!("DOCUMENTS.READ"), lacking),
-        ("joined by a comma", json!("x,documents.read"), lacking),
-        ("an array", json!(["documents.read"]), BAD),
-        ("a number", json!(1), BAD),
+        ("joined by a comma", json!("x,documents.read"), BAD),
+        ("an array", json!(["documents.read"]), lacking),
+        ("a number", json!(1), lacking),
     ] {
         let token = KEYS.token(&changed(json!({"scope": scope})));
         table.row(88, what, &bearer("GET", "/v1/scoped/report", &token), expect);

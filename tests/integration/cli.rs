@@ -162,7 +162,8 @@ fn view(principal: &str, document: &str) -> Value {
 #[test]
 fn decisions_from_files() {
     let question = Question::new();
-    let decided = |output: &Output| -> Value { serde_json::from_str(&stdout(output)).unwrap_or_else(|error| panic!("{error}: {} {}", stdout(output), stderr(output))) };
+    let decided =
+        |output: &Output| -> Value { serde_json::from_str(&stdout(output)).unwrap_or_else(|error| panic!("{error}: {} {}", stdout(output), stderr(output))) };
 
     let output = question.ask(&view("rita", "report"));
     assert_eq!(decided(&output), json!({"decision": "ALLOW", "determining_policies": ["readers_view"], "errors": []}));
@@ -207,14 +208,22 @@ fn questions_that_cannot_be_asked() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("broken.cedar"), "{}", stderr(&output));
     assert_eq!(run(&["authorize", "--policies", "x"]).status.code(), Some(1));
-    assert_eq!(run(&["authorize", "--policies", "/nonexistent", "--schema", "/nonexistent", "--entities", "/nonexistent", "--request", "/nonexistent"]).status.code(), Some(1));
+    assert_eq!(
+        run(&["authorize", "--policies", "/nonexistent", "--schema", "/nonexistent", "--entities", "/nonexistent", "--request", "/nonexistent"]).status.code(),
+        Some(1)
+    );
 }
 
 #[test]
 fn ids_of_policies() {
     let question = Question::new();
-    question.workspace.write("policies/documents.cedar", "permit (principal, action, resource) when { false };\npermit (principal, action, resource);\n@id(\"named\") permit (principal, action, resource);\n");
-    let ids = |question: &Question| -> Value { serde_json::from_str::<Value>(&stdout(&question.ask(&view("rita", "report")))).unwrap()["determining_policies"].clone() };
+    question.workspace.write(
+        "policies/documents.cedar",
+        "permit (principal, action, resource) when { false };\npermit (principal, action, resource);\n@id(\"named\") permit (principal, action, resource);\n",
+    );
+    let ids = |question: &Question| -> Value {
+        serde_json::from_str::<Value>(&stdout(&question.ask(&view("rita", "report")))).unwrap()["determining_policies"].clone()
+    };
     assert_eq!(ids(&question), json!(["documents#1", "named"]));
     let question = question.option(&["--positional-ids"]);
     assert_eq!(ids(&question), json!(["policy1", "policy2"]));

@@ -40,9 +40,19 @@ fn message_framing() {
     table.row(146, "the same length twice", &post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), BAD);
     table.row(146, "blanks around a length", &post("Content-Length:  5 \r\n", "hello"), Forwarded);
     for (coding, expect) in [
-        ("xchunked", UNKNOWN_CODING), ("gzip, chunked", UNKNOWN_CODING), ("chunked, identity", BAD), ("identity", BAD), ("chunked,chunked", BAD),
-        ("\u{b}chunked", BAD), ("chunked;q=1", BAD), ("\"chunked\"", BAD), ("", BAD), (",chunked", BAD), ("chunked\r\nTransfer-Encoding: chunked", BAD),
-        ("chunked\r\nTransfer-Encoding: identity", BAD), ("chunked\r\n chunked", BAD),
+        ("xchunked", UNKNOWN_CODING),
+        ("gzip, chunked", UNKNOWN_CODING),
+        ("chunked, identity", BAD),
+        ("identity", BAD),
+        ("chunked,chunked", BAD),
+        ("\u{b}chunked", BAD),
+        ("chunked;q=1", BAD),
+        ("\"chunked\"", BAD),
+        ("", BAD),
+        (",chunked", BAD),
+        ("chunked\r\nTransfer-Encoding: chunked", BAD),
+        ("chunked\r\nTransfer-Encoding: identity", BAD),
+        ("chunked\r\n chunked", BAD),
     ] {
         table.row(147, &format!("Transfer-Encoding `{coding}`"), &post(&format!("Transfer-Encoding: {coding}\r\n"), chunked), expect);
     }
@@ -120,13 +130,18 @@ fn message_framing() {
         (154, "another scheme in the target", b"GET ftp://service/public/x HTTP/1.1\r\nHost: service\r\n\r\n", BAD),
         (154, "the same authority in the target", b"GET http://service/public/x HTTP/1.1\r\nHost: service\r\n\r\n", Forwarded),
         (155, "authority form", b"GET service:80 HTTP/1.1\r\nHost: service:80\r\n\r\n", BAD),
-        (155, "CONNECT", b"CONNECT service:80 HTTP/1.1\r\nHost: service:80\r\n\r\n", Refused(405, "method_not_allowed")),
-        (155, "CONNECT and early data", b"CONNECT service:80 HTTP/1.1\r\nHost: service:80\r\n\r\nGET /public/x HTTP/1.1\r\nHost: service\r\n\r\n", Refused(405, "method_not_allowed")),
-        (156, "OPTIONS *", b"OPTIONS * HTTP/1.1\r\nHost: service\r\n\r\n", Refused(400, "ambiguous_path")),
+        (155, "CONNECT", b"CONNECT service:80 HTTP/1.1\r\nHost: service:80\r\n\r\n", Closed(405, "method_not_allowed")),
+        (
+            155,
+            "CONNECT and early data",
+            b"CONNECT service:80 HTTP/1.1\r\nHost: service:80\r\n\r\nGET /public/x HTTP/1.1\r\nHost: service\r\n\r\n",
+            Closed(405, "method_not_allowed"),
+        ),
+        (156, "OPTIONS *", b"OPTIONS * HTTP/1.1\r\nHost: service\r\n\r\n", Refused(400, "invalid_request")),
         (156, "GET *", b"GET * HTTP/1.1\r\nHost: service\r\n\r\n", BAD),
         (157, "TRACE", b"TRACE /public/x HTTP/1.1\r\nHost: service\r\n\r\n", Refused(405, "method_not_allowed")),
         (157, "an unknown method", b"FETCH /public/x HTTP/1.1\r\nHost: service\r\n\r\n", Refused(501, "not_implemented")),
-        (157, "a method in lower case", b"get /public/x HTTP/1.1\r\nHost: service\r\n\r\n", Refused(501, "not_implemented")),
+        (157, "a method in lower case", b"get /public/x HTTP/1.1\r\nHost: service\r\n\r\n", Refused(400, "invalid_request")),
         (157, "a method with a slash", b"GE/T /public/x HTTP/1.1\r\nHost: service\r\n\r\n", BAD),
     ];
     for (case, what, head, expect) in heads {
@@ -225,8 +240,7 @@ fn bodies_over_the_limit() {
 #[test]
 fn slow_peers() {
     let upstream = Upstream::start();
-    let workspace = Workspace::new(upstream.address())
-        .set("/timeouts", json!({"header": "400ms", "idle": "600ms", "body": "400ms", "write": "1s"}));
+    let workspace = Workspace::new(upstream.address()).set("/timeouts", json!({"header": "400ms", "idle": "600ms", "body": "400ms", "write": "1s"}));
     let sidecar = Sidecar::start(&workspace);
     let connect = |bytes: &[u8]| {
         let mut client = Client::connect(sidecar.proxy());

@@ -14,14 +14,7 @@ const OPEN: &str = "/public/page";
 
 /// Names that an upstream, or a gateway language below it, could read as `name`.
 fn spellings(name: &str) -> Vec<String> {
-    vec![
-        name.to_owned(),
-        name.to_ascii_uppercase(),
-        name.replace('-', "_"),
-        name.replace('-', "."),
-        name.replacen('-', "_", 1),
-        name.replacen('-', ".", 1),
-    ]
+    vec![name.to_owned(), name.to_ascii_uppercase(), name.replace('-', "_"), name.replace('-', "."), name.replacen('-', "_", 1), name.replacen('-', ".", 1)]
 }
 
 fn canonical(name: &str) -> String {
@@ -112,13 +105,13 @@ fn identity_headers_are_ours_alone() {
     }
 
     let role = KEYS.token(&with(&reader(), json!({"roles": ["reader", "rôle"]})));
-    if let Some(seen) = table.row(140, "a role beyond ASCII", &bearer("GET", GATED, &role), Forwarded) {
-        let heard = seen.head.get("x-portcullis-roles").unwrap_or_default();
-        if !heard.is_ascii() || !heard.contains("reader") {
-            table.fault(140, "a role beyond ASCII", &format!("heard `{heard}`"));
-        }
-    }
-    table.row(140, "a subject with a line break", &bearer("GET", GATED, &KEYS.token(&with(&reader(), json!({"sub": "r\nx-portcullis-roles: admin"})))), BadToken("invalid_token"));
+    table.row(140, "a role beyond ASCII", &bearer("GET", GATED, &role), BadToken("invalid_token"));
+    table.row(
+        140,
+        "a subject with a line break",
+        &bearer("GET", GATED, &KEYS.token(&with(&reader(), json!({"sub": "r\nx-portcullis-roles: admin"})))),
+        BadToken("invalid_token"),
+    );
     table.finish();
 }
 
@@ -132,8 +125,18 @@ fn connection_and_hop_by_hop_headers() {
     let refused = Refused(400, "invalid_request");
 
     for nominated in [
-        "x-portcullis-user", "X_Portcullis_User", "close, authorization", "close, authorization, x-forwarded-for", "x-forwarded-for",
-        "host", "content-length", "transfer-encoding", "cookie", "via", "close, Host", "x-portcullis-request-id",
+        "x-portcullis-user",
+        "X_Portcullis_User",
+        "close, authorization",
+        "close, authorization, x-forwarded-for",
+        "x-forwarded-for",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "cookie",
+        "via",
+        "close, Host",
+        "x-portcullis-request-id",
     ] {
         let case = if nominated.contains('-') { 136 } else { 137 };
         table.row(case, nominated, &gated(&format!("Connection: {nominated}\r\n")), refused);
@@ -161,9 +164,16 @@ fn connection_and_hop_by_hop_headers() {
     {
         table.fault(138, "TE: trailers", &format!("heard {:?}", seen.head.get("te")));
     }
-    if let Some(seen) = table.row(158, "an offer of h2c", &gated("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"), Forwarded) {
+    if let Some(seen) =
+        table.row(158, "an offer of h2c", &gated("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"), Forwarded)
+    {
         for name in ["upgrade", "http2-settings", "connection"] {
-            if seen.head.all(name).iter().any(|value| value.to_ascii_lowercase().contains("h2c") || value.to_ascii_lowercase().contains("upgrade") || value.starts_with("AAM")) {
+            if seen
+                .head
+                .all(name)
+                .iter()
+                .any(|value| value.to_ascii_lowercase().contains("h2c") || value.to_ascii_lowercase().contains("upgrade") || value.starts_with("AAM"))
+            {
                 table.fault(158, name, "reached the upstream");
             }
         }
@@ -228,7 +238,10 @@ fn headers_of_the_response() {
 #[test]
 fn the_token_is_passed_on_only_if_told_so() {
     let upstream = Upstream::start();
-    let workspace = Workspace::new(upstream.address()).set("/upstream/forward_token", json!(true)).set("/upstream/preserve_host", json!(true)).set("/upstream/strip_headers", json!(["x-tenant"]));
+    let workspace = Workspace::new(upstream.address())
+        .set("/upstream/forward_token", json!(true))
+        .set("/upstream/preserve_host", json!(true))
+        .set("/upstream/strip_headers", json!(["x-tenant"]));
     let sidecar = Sidecar::start(&workspace);
     let token = KEYS.token(&reader());
     let lines = format!("Authorization: Bearer {token}\r\nX_Tenant: forged\r\n");
@@ -239,15 +252,13 @@ fn the_token_is_passed_on_only_if_told_so() {
     assert_eq!(carries_forgery(&seen), None);
 }
 
-/// The proxy's own upstream is the proxy itself.
+/// Two proxies, each the other's upstream.
 #[test]
 fn loops_end() {
-    let placeholder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = placeholder.local_addr().unwrap();
-    drop(placeholder);
-    let workspace = Workspace::new(address).set("/listen/proxy", json!(address.to_string()));
-    let sidecar = Sidecar::start(&workspace);
-    let answer = get(sidecar.proxy(), OPEN, "");
+    let first = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let second = Sidecar::start(&Workspace::new(first));
+    let first = Sidecar::start(&Workspace::new(second.proxy()).set("/listen/proxy", json!(first.to_string())));
+    let answer = get(first.proxy(), OPEN, "");
     assert_eq!((answer.status, answer.code().as_str()), (508, "loop_detected"));
 }
 

@@ -23,6 +23,8 @@ mod drain;
 #[cfg(test)]
 mod framing;
 #[cfg(test)]
+mod fuzz_smoke;
+#[cfg(test)]
 mod headers;
 #[cfg(test)]
 mod http2;

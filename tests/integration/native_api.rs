@@ -46,13 +46,25 @@ fn one_question() {
         ("by an attribute", question("olga", "edit", "plan"), "ALLOW", json!(["owners_edit"]), 0),
         ("someone unknown", question("nobody", "view", "report"), "DENY", json!([]), 0),
         ("someone unknown, supplied", with(&question("nia", "view", "report"), json!({"entities": [group("reader")]})), "ALLOW", json!(["readers_view"]), 0),
-        ("the stored one, replaced", with(&view, json!({"entities": [{"uid": {"type": "Depot::User", "id": "rita"}, "attrs": {}, "parents": []}]})), "DENY", json!([]), 0),
+        (
+            "the stored one, replaced",
+            with(&view, json!({"entities": [{"uid": {"type": "Depot::User", "id": "rita"}, "attrs": {}, "parents": []}]})),
+            "DENY",
+            json!([]),
+            0,
+        ),
         ("an unknown action", question("rita", "fly", "report"), "DENY", json!([]), 1),
         ("an action for another resource", question("rita", "administer", "report"), "DENY", json!([]), 1),
         ("an unknown type", with(&view, json!({"resource": {"type": "Ship", "id": "1"}})), "DENY", json!([]), 1),
         ("an undeclared context attribute", with(&view, json!({"context": {"weather": "fine"}})), "DENY", json!([]), 1),
         ("a context attribute of another type", with(&view, json!({"context": {"urgent": "yes"}})), "DENY", json!([]), 1),
-        ("an undeclared entity attribute", with(&view, json!({"entities": [{"uid": {"type": "Depot::User", "id": "rita"}, "attrs": {"shoe": 42}, "parents": []}]})), "DENY", json!([]), 1),
+        (
+            "an undeclared entity attribute",
+            with(&view, json!({"entities": [{"uid": {"type": "Depot::User", "id": "rita"}, "attrs": {"shoe": 42}, "parents": []}]})),
+            "DENY",
+            json!([]),
+            1,
+        ),
     ];
     let revision = get(sidecar.decisions(), "/v1/revision", "").json()["revision"].clone();
     assert!(revision.is_string());

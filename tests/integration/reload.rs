@@ -54,9 +54,7 @@ fn policies_change_under_load() {
 
         let unknown = r#"permit (principal, action == Depot::Action::"fly", resource);"#;
         workspace.write("policies/newcomers.cedar", unknown);
-        until("the policy that the schema does not know to be reported", PATIENCE, || {
-            ready(&sidecar).to_string().contains("fly").then_some(())
-        });
+        until("the policy that the schema does not know to be reported", PATIENCE, || ready(&sidecar).to_string().contains("fly").then_some(()));
         assert_eq!(revision(&sidecar), second, "policies are validated at every load");
 
         workspace.remove("policies/newcomers.cedar");
@@ -110,6 +108,35 @@ fn keys_change() {
     assert_eq!(status(&sidecar, &strangers), 200, "the new key counts");
 }
 
+/// An unknown key id is looked for once; then it is bad, and a stream of them is told to wait.
+#[test]
+fn unknown_keys() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::start(&Workspace::new(upstream.address()));
+    let ask = |kid: &str| {
+        let token = KEYS.with_header(json!({"kid": kid}), &reader());
+        let answer = get(sidecar.proxy(), TARGET, &format!("Authorization: Bearer {token}\r\n"));
+        if answer.status == 503 {
+            assert!(answer.head.get("retry-after").is_some());
+        }
+        (answer.status, answer.code())
+    };
+    let judged = until("the keys to be read again", PATIENCE, || match ask("es-9") {
+        (503, code) => {
+            assert_eq!(code, "keys_refreshing");
+            None
+        }
+        answer => Some(answer),
+    });
+    assert_eq!(judged, (401, "invalid_token".to_owned()));
+    let rush: Vec<_> = (0..50).map(|number| ask(&format!("rush-{number}"))).collect();
+    assert_eq!(rush[49], (503, "keys_refreshing".to_owned()), "{rush:?}");
+    assert!(rush.iter().all(|(status, _)| matches!(status, 401 | 503)), "{rush:?}");
+    assert_eq!(ask("es-9"), (401, "invalid_token".to_owned()), "what is known to be unknown stays so");
+    upstream.assert_untouched();
+    assert_eq!(status(&sidecar, &KEYS.token(&reader())), 200, "known keys are not affected");
+}
+
 /// Without keys nothing can be proved: the sidecar runs, is not ready, and says so.
 #[test]
 fn no_keys_at_the_start() {
@@ -127,9 +154,15 @@ fn no_keys_at_the_start() {
     assert_eq!(get(sidecar.telemetry(), "/readyz", "").status, 503);
     assert_eq!(get(sidecar.telemetry(), "/livez", "").status, 200);
     assert_eq!(status(&sidecar, &KEYS.token(&self::reader())), 200, "the other issuer is not affected");
-    let reasons = post(sidecar.decisions(), "/v1/authorize", "", &json!({
-        "principal": {"type": "User", "id": "rita"}, "action": "view", "resource": {"type": "Document", "id": "report"},
-    }).to_string());
+    let reasons = post(
+        sidecar.decisions(),
+        "/v1/authorize",
+        "",
+        &json!({
+            "principal": {"type": "User", "id": "rita"}, "action": "view", "resource": {"type": "Document", "id": "report"},
+        })
+        .to_string(),
+    );
     assert_eq!(reasons.json()["decision"], "ALLOW");
     assert_eq!(upstream.heads().len(), 1);
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use settings::Span;
 
 use super::KeyedProblem;
+use crate::headers::check_pattern;
 
 /// Section `upstream`: where admitted requests go, and how long they may take.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -20,7 +21,8 @@ pub struct UpstreamConfig {
     /// Longest wait for a TCP connection. Default 500 ms.
     #[serde(default = "defaults::connect_timeout")]
     pub connect_timeout: Span,
-    /// Longest wait for the head of the response, counted from the end of the request's head. Default 30 s.
+    /// Longest wait for the head of the response while the upstream has everything the client has sent so far; waiting
+    /// for the client does not count. Default 30 s.
     #[serde(default = "defaults::response_timeout")]
     pub response_timeout: Span,
     /// Longest silence between two pieces of a response body. Default 60 s.
@@ -41,8 +43,8 @@ pub struct UpstreamConfig {
     /// `X-Forwarded-Host` either way. Default false.
     #[serde(default)]
     pub preserve_host: bool,
-    /// Further header names that only this proxy may set: client copies, in any spelling that a server could take for
-    /// them, are removed. Default none.
+    /// Further header names, or beginnings of names followed by `*`, that only this proxy may set: client copies, in any
+    /// spelling that a server could take for them, are removed. Default none.
     #[serde(default)]
     pub strip_headers: Vec<String>,
 }
@@ -119,13 +121,17 @@ impl UpstreamConfig {
                 problems.push((key.to_owned(), "must be longer than zero".to_owned()));
             }
         }
-        for (index, name) in self.strip_headers.iter().enumerate() {
-            if http::HeaderName::try_from(name.as_str()).is_err() {
-                problems.push((
-                    format!("strip_headers[{index}]"),
-                    format!("`{name}` is not a header name"),
-                ));
+        for (index, pattern) in self.strip_headers.iter().enumerate() {
+            if let Err(error) = check_pattern(pattern) {
+                problems.push((format!("strip_headers[{index}]"), error.to_string()));
             }
+        }
+        if self.preserve_host && self.protocol == Protocol::Http2 {
+            problems.push((
+                "preserve_host".to_owned(),
+                "needs `protocol: http1`: over HTTP/2 the host is part of the connection's pool"
+                    .to_owned(),
+            ));
         }
         problems
     }

@@ -46,8 +46,11 @@ fn outcome(result: &Result<Permit, Rejection>) -> String {
     }
 }
 
-/// Puts requests to one gate; each is a request line, a subject with further claims (or nobody), and what comes of it.
-fn check(cases: &[(&str, Option<(&str, Value)>, &str)]) {
+/// A request line, a subject with further claims (or nobody), and what comes of it.
+type Case<'a> = (&'a str, Option<(&'a str, Value)>, &'a str);
+
+/// Puts requests to one gate.
+fn check(cases: &[Case<'_>]) {
     let world = World::new(ROUTES, POLICIES);
     for (request, bearer, expected) in cases {
         let token = bearer

@@ -181,7 +181,7 @@ impl ReservedNames {
     /// The set with the operator's patterns added. Fails with the index of the first one that is no pattern.
     pub fn with(mut self, patterns: &[String]) -> Result<Self, (usize, PatternError)> {
         for (index, pattern) in patterns.iter().enumerate() {
-            check(pattern).map_err(|error| (index, error))?;
+            check_pattern(pattern).map_err(|error| (index, error))?;
             self.insert(pattern);
         }
         self.exact.sort_unstable();
@@ -247,8 +247,8 @@ impl fmt::Debug for ReservedNames {
     }
 }
 
-/// Whether an operator's pattern can be reserved.
-fn check(pattern: &str) -> Result<(), PatternError> {
+/// Whether an operator's pattern can be reserved: a header name, or the beginning of one followed by `*`.
+pub fn check_pattern(pattern: &str) -> Result<(), PatternError> {
     let stem = pattern.strip_suffix('*').unwrap_or(pattern);
     if stem.len() > MAX_NAME {
         return Err(PatternError::TooLong);

@@ -246,6 +246,15 @@ fn te_says_trailers_or_nothing() {
 }
 
 #[test]
+fn crumbs_of_a_cookie_become_one_line() {
+    let crumbs = [("Cookie", "a=b"), ("Cookie", "c=d"), ("Cookie", "e=f; g=h")];
+    let left = passed(&rules(|_| ()), &crumbs);
+    assert_eq!(left, headers(&[("Cookie", "a=b; c=d; e=f; g=h")]));
+    let http2 = rules(|config| config.protocol = Protocol::Http2);
+    assert_eq!(passed(&http2, &crumbs).len(), 3);
+}
+
+#[test]
 fn only_harmless_trailers_are_announced_and_passed() {
     let rules = rules(|_| ());
     let left = passed(

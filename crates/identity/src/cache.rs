@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::identity::Identity;
@@ -27,7 +28,15 @@ pub(crate) struct CachedToken {
 
 impl TokenCache {
     pub(crate) fn new(entries: u64) -> Self {
-        Self(Cache::builder().max_capacity(entries).build())
+        // Not the default policy, which keeps what was used often: a token that has expired was used
+        // often, and would keep out the one that replaces it.
+        let policy = EvictionPolicy::lru();
+        Self(
+            Cache::builder()
+                .max_capacity(entries)
+                .eviction_policy(policy)
+                .build(),
+        )
     }
 
     pub(crate) fn get(&self, digest: &TokenDigest) -> Option<Arc<CachedToken>> {

@@ -97,9 +97,9 @@ fn part(encoded: &str) -> Result<Vec<u8>, TokenError> {
 
 fn read_header(header: &Object) -> Result<(Algorithm, String, Option<String>), TokenError> {
     // `crit`, `b64` and `zip` change what is signed or how it is read; `cty` says that the payload
-    // is no claims set; `jwk`, `jku` and `x5u` offer the sender's own key. `x5c` and thumbprints
+    // is no claims set; `enc` makes it a JWE; `jwk`, `jku` and `x5u` offer the sender's own key. `x5c` and thumbprints
     // are mere hints, which nothing here follows.
-    for member in ["crit", "b64", "zip", "cty", "jwk", "jku", "x5u"] {
+    for member in ["crit", "b64", "zip", "cty", "enc", "jwk", "jku", "x5u"] {
         if header.has(member) {
             return Err(TokenError::Invalid("a header member that is not allowed"));
         }

@@ -15,6 +15,9 @@ const LISTED: usize = 16;
 /// The kind of a key that has no value.
 const NOTHING: &str = "nothing";
 
+/// The kind of a string.
+const TEXT: &str = "text";
+
 /// One mistake that the schema found.
 pub(crate) struct Finding {
     /// The way to the value that the message is about and that has to go.
@@ -244,11 +247,14 @@ fn all_choices(branches: &[&Vec<ValidationError<'static>>], at: &Location) -> Op
 
 fn describe(error: &ValidationError<'_>, root: &Node) -> String {
     match error.kind() {
-        Kind::Type { kind } => format!(
-            "expected {}{}",
-            type_names(kind).join(" or "),
-            but_found_kind(error)
-        ),
+        Kind::Type { kind } => {
+            let expected = type_names(kind).join(" or ");
+            let quotes = match error.instance().as_ref() {
+                Value::Bool(_) | Value::Number(_) if expected == TEXT => "; put it in quotes",
+                _ => "",
+            };
+            format!("expected {expected}{}{quotes}", but_found_kind(error))
+        }
         Kind::Enum { options } => {
             let choices: Vec<String> = options
                 .as_array()
@@ -386,7 +392,7 @@ fn but_found_kind(error: &ValidationError<'_>) -> String {
         Value::Null => NOTHING,
         Value::Bool(_) => "true or false",
         Value::Number(_) => "a number",
-        Value::String(_) => "text",
+        Value::String(_) => TEXT,
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
     };
@@ -420,7 +426,7 @@ fn type_names(kind: &TypeKind) -> Vec<String> {
                 "boolean" => "true or false",
                 "integer" => "a whole number",
                 "number" => "a number",
-                "string" => "text",
+                "string" => TEXT,
                 "array" => "a list",
                 _ => "a mapping",
             }

@@ -57,6 +57,22 @@ impl<T> Document<T> {
         }
     }
 
+    /// The settings by themselves, and their places for later problems.
+    pub fn split(self) -> (T, Document<()>) {
+        let Self { value, path, root } = self;
+        let places = Document {
+            value: (),
+            path,
+            root,
+        };
+        (value, places)
+    }
+
+    /// Whether the file has this key, and not only a default for it.
+    pub fn given(&self, key: &str) -> bool {
+        self.root.walk_key(key).exact
+    }
+
     /// Whether the file has this key with a value that is wrong or holds something wrong: then nothing more need
     /// be said about its absence.
     pub fn refused(&self, key: &str) -> bool {

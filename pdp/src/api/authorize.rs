@@ -69,7 +69,7 @@ pub(super) fn decide(
                 answer,
             )
         }
-        Reading::OutsideSchema(scope, message) => (*scope, api.pdp.refuse(snapshot, message)),
+        Reading::OutsideSchema(scope, message) => (*scope, api.pdp.refuse(snapshot, &message)),
     };
     Decided {
         surface: "native",

@@ -88,7 +88,7 @@ pub fn ask(
         Ok(
             match question(fields, &Common::default(), snapshot, namespace)? {
                 Reading::Question(question) => snapshot.decide(&question),
-                Reading::OutsideSchema(_, message) => snapshot.refused(message),
+                Reading::OutsideSchema(_, message) => snapshot.refused(&message),
             },
         )
     };

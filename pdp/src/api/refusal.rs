@@ -5,6 +5,7 @@ use callers::RequestId;
 use http::StatusCode;
 
 use super::{body, wire};
+use crate::one_line::one_line;
 
 /// Why a request is not answered. The message is for the caller, and holds nothing but what the
 /// caller sent.
@@ -21,15 +22,15 @@ pub struct Refusal {
 // === impl Refusal ===
 
 impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    fn new(status: StatusCode, code: &'static str, message: impl AsRef<str>) -> Self {
         Self {
             status,
             code,
-            message: message.into(),
+            message: one_line(message.as_ref()),
         }
     }
 
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
+    pub(super) fn invalid(message: impl AsRef<str>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
     }
 

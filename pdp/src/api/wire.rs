@@ -13,7 +13,10 @@ use crate::json::Unique;
 
 /// One question. In a batch, what a question leaves out is taken from the batch.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with `principal`, `action` and `resource`"
+)]
 pub(super) struct QuestionBody {
     pub(super) principal: Option<EntityBody>,
     pub(super) action: Option<EntityBody>,
@@ -30,7 +33,7 @@ pub(super) struct QuestionBody {
 
 /// Many questions, and what they have in common.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `requests`")]
 pub(super) struct BatchBody<'a> {
     /// Each is read by itself, so that one that cannot be read leaves the others alone.
     #[serde(borrow)]

@@ -17,8 +17,23 @@ pub const MAX_HEIGHT: usize = 1000;
 pub(super) struct Depth {
     /// The height of the tallest policy.
     pub(super) height: usize,
-    /// Where a policy is too deep: the byte offset, and which limit it passes.
-    pub(super) excess: Vec<(usize, String)>,
+    /// The policies that are too deep.
+    pub(super) excess: Vec<Excess>,
+    /// How many policies there are.
+    policies: usize,
+}
+
+/// A policy that is too deep.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Excess {
+    /// Which policy of the text, counted from 0.
+    pub(super) policy: usize,
+    /// Where the policy begins, in bytes.
+    pub(super) start: usize,
+    /// Where it gets too deep, in bytes.
+    pub(super) offset: usize,
+    /// Which limit it passes.
+    pub(super) message: String,
 }
 
 /// What is known of one open bracket; the outermost is the policy itself.
@@ -67,9 +82,12 @@ pub(super) fn measure(text: &str) -> Depth {
             }
             b'(' | b'[' | b'{' => {
                 if open > MAX_NESTING {
-                    depth
-                        .excess
-                        .push((at, format!("brackets nest more than {MAX_NESTING} deep")));
+                    depth.excess.push(Excess {
+                        policy: depth.policies,
+                        start: policy_start.unwrap_or(at),
+                        offset: at,
+                        message: format!("brackets nest more than {MAX_NESTING} deep"),
+                    });
                     return depth;
                 }
                 levels.push(Level::default());
@@ -158,12 +176,17 @@ fn finish(depth: &mut Depth, levels: &mut Vec<Level>, start: Option<usize>) {
     }
     levels.push(Level::default());
     if height > MAX_HEIGHT {
-        let message =
-            format!("the policy's conditions are {height} levels high, more than {MAX_HEIGHT}");
-        depth.excess.push((start.unwrap_or_default(), message));
+        let start = start.unwrap_or_default();
+        depth.excess.push(Excess {
+            policy: depth.policies,
+            start,
+            offset: start,
+            message: format!("conditions are {height} levels high, more than {MAX_HEIGHT}"),
+        });
     } else {
         depth.height = depth.height.max(height);
     }
+    depth.policies += 1;
 }
 
 // === impl Level ===

@@ -14,6 +14,7 @@ use settings::Problem;
 use super::{Text, place};
 use crate::entity_store::EntityStore;
 use crate::json;
+use crate::one_line::one_line;
 
 /// Depth that the JSON of entities may have.
 const MAX_DEPTH: usize = 64;
@@ -62,10 +63,7 @@ pub(super) fn read<'a>(
         Err(error) => {
             match text {
                 Some(text) => place::diagnostics(text, &*error, problems),
-                None => problems.push(Problem::of_file(
-                    "".as_ref(),
-                    place::one_line(&error.to_string()),
-                )),
+                None => problems.push(Problem::of_file("".as_ref(), one_line(&error.to_string()))),
             }
             None
         }

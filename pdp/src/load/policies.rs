@@ -10,6 +10,7 @@ use settings::Problem;
 
 use super::depth::measure;
 use super::{Ids, Text, place};
+use crate::one_line::one_line;
 
 /// The policies of all texts.
 #[derive(Debug)]
@@ -43,8 +44,11 @@ pub(super) fn read(texts: &[Text], ids: Ids, problems: &mut Vec<Problem>) -> Pol
     for (index, text) in texts.iter().enumerate() {
         let depth = measure(&text.content);
         if !depth.excess.is_empty() {
-            let excess = depth.excess.into_iter();
-            problems.extend(excess.map(|(offset, message)| place::at(text, offset, message)));
+            for excess in depth.excess {
+                let policy = presumed_id(text, excess.start, excess.policy, ids, earlier);
+                let message = format!("policy `{policy}` is too deep: {}", excess.message);
+                problems.push(place::at(text, excess.offset, message));
+            }
             continue;
         }
         policies.height = policies.height.max(depth.height);
@@ -108,10 +112,7 @@ impl Policies {
                     continue;
                 }
                 (Ids::Annotated, Some(id)) => id.to_owned(),
-                (Ids::Annotated, None) => {
-                    let stem = text.path.file_stem().unwrap_or_default().to_string_lossy();
-                    format!("{stem}#{n}")
-                }
+                (Ids::Annotated, None) => numbered_id(text, n),
             };
             if let Some(first) = self.origins.get(&id) {
                 problems.push(place::at(text, offset, first.taken(&id, texts)));
@@ -185,7 +186,7 @@ impl Policies {
         else {
             return problems.push(Problem::of_file(
                 "".as_ref(),
-                place::one_line(&diagnostic.to_string()),
+                one_line(&diagnostic.to_string()),
             ));
         };
         let mut found = Vec::new();
@@ -212,6 +213,30 @@ impl Origin {
             None => format!("the policy id `{id}` is already taken"),
         }
     }
+}
+
+/// The id of a policy that is not parsed, read off its text; only to name it in a problem.
+fn presumed_id(text: &Text, start: usize, n: usize, ids: Ids, earlier: usize) -> String {
+    let annotated = || {
+        let policy = text.content.get(start..)?;
+        let (head, _) = policy
+            .split_once("permit")
+            .or_else(|| policy.split_once("forbid"))?;
+        let (_, value) = head.split_once("@id")?;
+        let (_, quoted) = value.split_once('"')?;
+        let (id, _) = quoted.split_once('"')?;
+        Some(one_line(id))
+    };
+    match ids {
+        Ids::Positional => format!("policy{}", earlier + n),
+        Ids::Annotated => annotated().unwrap_or_else(|| numbered_id(text, n)),
+    }
+}
+
+/// The id of a policy without an annotation.
+fn numbered_id(text: &Text, n: usize) -> String {
+    let stem = text.path.file_stem().unwrap_or_default();
+    format!("{}#{n}", stem.to_string_lossy())
 }
 
 /// The `n` of Cedar's `policy<n>`.

@@ -397,6 +397,11 @@ fn deeper_policies_are_refused_not_skipped() {
             ..Texts::default()
         };
         let problems = build(texts, RULES).unwrap_err();
+        let start = "policy `p#0` is too deep: ";
+        assert!(
+            problems[0].message.starts_with(start),
+            "{name}: {problems:?}"
+        );
         assert!(
             problems[0].message.contains("deep") || problems[0].message.contains("high"),
             "{name}: {problems:?}"

@@ -131,10 +131,7 @@ fn policies_that_cannot_be_read_grow_stale_and_then_deny() {
         (answer.decision, answer.source),
         (Decision::Deny, Source::FailClosed)
     );
-    assert_eq!(
-        pdp.refuse(&pdp.snapshot(), String::new()).source,
-        Source::FailClosed
-    );
+    assert_eq!(pdp.refuse(&pdp.snapshot(), "").source, Source::FailClosed);
 
     fs::rename(&elsewhere, &policies).unwrap();
     pdp.refresh();

@@ -219,10 +219,7 @@ fn cases() {
 #[test]
 fn an_answer_names_the_snapshot_that_gave_it() {
     let snapshot = snapshot(OnError::Deny);
-    assert_eq!(
-        &snapshot.refused(String::new()).revision,
-        snapshot.revision()
-    );
+    assert_eq!(&snapshot.refused("").revision, snapshot.revision());
     assert_eq!(snapshot.entity_count(), 5 + 4);
     let ann: EntityUid = r#"Shop::User::"ann""#.parse().unwrap();
     assert_eq!(snapshot.stored(&ann).unwrap().uid(), ann);

@@ -132,9 +132,7 @@ pub(crate) fn get(address: SocketAddr, path: &str, lines: &str) -> Answer {
 /// `POST path` with a JSON body.
 pub(crate) fn post(address: SocketAddr, path: &str, lines: &str, body: &str) -> Answer {
     let length = body.len();
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{lines}\r\n{body}"
-    );
+    let request = format!("POST {path} HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{lines}\r\n{body}");
     exchange(address, request.as_bytes()).unwrap()
 }
 

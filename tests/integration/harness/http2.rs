@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -206,9 +206,7 @@ fn status(block: &[u8]) -> u16 {
             known.get(usize::from(indexed & 0x7f).wrapping_sub(8)).copied().unwrap_or(0)
         }
         [_, length, value @ ..] if length & 0x80 != 0 => huffman_digits(value),
-        [_, length, value @ ..] => {
-            String::from_utf8_lossy(&value[..usize::from(*length)]).parse().unwrap_or(0)
-        }
+        [_, length, value @ ..] => String::from_utf8_lossy(&value[..usize::from(*length)]).parse().unwrap_or(0),
         _ => 0,
     }
 }
@@ -245,8 +243,7 @@ pub(crate) fn runtime() -> Runtime {
 /// An HTTP/2 connection to `address`.
 pub(crate) async fn connect(address: SocketAddr) -> SendRequest<BoxBody> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(async move {
         // How the connection ends shows in the answers.
         let _ = connection.await;
@@ -272,9 +269,10 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> BoxBody {
     http_body_util::Full::new(bytes.into()).boxed_unsync()
 }
 
-/// A body followed by trailers.
+/// A body of unannounced length, followed by trailers.
 pub(crate) fn with_trailers(bytes: impl Into<Bytes>, trailers: HeaderMap) -> BoxBody {
-    http_body_util::Full::new(bytes.into()).with_trailers(async move { Some(Ok(trailers)) }).boxed_unsync()
+    let frames = [Frame::data(bytes.into()), Frame::trailers(trailers)].map(Ok);
+    StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
 }
 
 // === impl Upstream ===
@@ -292,10 +290,7 @@ impl Upstream {
             while let Ok((stream, _)) = listener.accept().await {
                 let record = record.clone();
                 let service = service_fn(move |request| answer(request, record.clone()));
-                tokio::spawn(
-                    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service),
-                );
+                tokio::spawn(hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
             }
         });
         Upstream { address, seen, runtime: Some(runtime) }
@@ -332,5 +327,5 @@ async fn answer(request: Request<Incoming>, record: Arc<Mutex<Vec<Seen>>>) -> Re
     });
     let mut trailers = HeaderMap::new();
     trailers.insert("x-checksum", "of-the-answer".parse().unwrap());
-    Ok(Response::builder().header("x-from", "h2").body(with_trailers("ok over h2", trailers)).unwrap())
+    Ok(Response::builder().header("x-from", "h2").header("trailer", "x-checksum").body(with_trailers("ok over h2", trailers)).unwrap())
 }

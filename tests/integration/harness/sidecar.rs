@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// A running `portcullis`.
 pub(crate) struct Sidecar {
@@ -19,6 +20,8 @@ pub(crate) struct Sidecar {
     stderr: Captured,
     /// `dev` prints tokens on purpose; nothing else may.
     may_print_tokens: bool,
+    /// Its configuration is watched, so the files stay as long as it runs.
+    _workspace: Option<Arc<TempDir>>,
 }
 
 /// What a child wrote to one of its streams so far.
@@ -46,20 +49,17 @@ impl Sidecar {
     pub(crate) fn start(workspace: &Workspace) -> Sidecar {
         let config = workspace.config_path();
         let mut sidecar = Self::spawn(command(&["serve", "-c", config.to_str().unwrap()]));
+        sidecar._workspace = Some(workspace.hold());
         sidecar.await_ready();
         sidecar
     }
 
     /// Any long-running subcommand, not waited for.
     pub(crate) fn spawn(mut command: Command) -> Sidecar {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = Captured::of(child.stdout.take().unwrap());
         let stderr = Captured::of(child.stderr.take().unwrap());
-        Sidecar { child, addresses: HashMap::new(), stdout, stderr, may_print_tokens: false }
+        Sidecar { child, addresses: HashMap::new(), stdout, stderr, may_print_tokens: false, _workspace: None }
     }
 
     /// Waits for `portcullis: ready` and learns the bound addresses from the lines before it.
@@ -81,12 +81,14 @@ impl Sidecar {
 
     fn learn_addresses(&mut self) {
         for line in self.stdout.text().lines() {
-            let Some(rest) = line.strip_prefix("portcullis: ") else { continue };
-            if let Some((name, address)) = rest.split_once(" listening on ") {
-                let address = address.split_whitespace().next().unwrap_or(address);
-                if let Ok(address) = address.parse() {
-                    self.addresses.insert(name.to_owned(), address);
-                }
+            // `serve` says `portcullis: proxy listening on 127.0.0.1:1`, `dev` says `  proxy  http://127.0.0.1:1/…`.
+            let said = line.strip_prefix("portcullis: ").unwrap_or(line);
+            let Some((name, address)) = said.split_once(" listening on ").or_else(|| said.split_once(" http://")) else {
+                continue;
+            };
+            let address = address.split(['/', ' ']).next().unwrap_or(address);
+            if let Ok(address) = address.parse() {
+                self.addresses.entry(name.trim().to_owned()).or_insert(address);
             }
         }
     }

@@ -159,11 +159,8 @@ impl Exchange {
         if self.read_request().is_none() {
             return;
         }
-        let ok: &[u8] = if self.head.method() == "HEAD" {
-            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
-        } else {
-            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-        };
+        let ok: &[u8] =
+            if self.head.method() == "HEAD" { b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n" } else { b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" };
         self.write(ok);
     }
 

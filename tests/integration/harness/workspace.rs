@@ -4,11 +4,12 @@ use super::tokens::{AUDIENCE, ISSUER, KEYS, RSA_ISSUER};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// The folder, and the configuration that `save` writes there.
 pub(crate) struct Workspace {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     config: Value,
 }
 
@@ -22,7 +23,7 @@ const ROUTES: &str = include_str!("../pack/routes.json");
 impl Workspace {
     /// The depot pack in front of `upstream`, everything on port 0 of the loopback.
     pub(crate) fn new(upstream: SocketAddr) -> Workspace {
-        let folder = TempDir::new().unwrap();
+        let folder = Arc::new(TempDir::new().unwrap());
         let routes: Value = serde_json::from_str(ROUTES).unwrap();
         let principal = json!({
             "type": "User", "id": "sub",
@@ -59,7 +60,7 @@ impl Workspace {
 
     /// An empty folder for tests that write everything themselves.
     pub(crate) fn empty() -> Workspace {
-        Workspace { folder: TempDir::new().unwrap(), config: json!({}) }
+        Workspace { folder: Arc::new(TempDir::new().unwrap()), config: json!({}) }
     }
 
     /// Sets the value at a JSON pointer of the configuration, making the sections on the way.
@@ -74,6 +75,11 @@ impl Workspace {
         *at = value;
         self.save();
         self
+    }
+
+    /// The folder, which stays while anyone holds it.
+    pub(crate) fn hold(&self) -> Arc<TempDir> {
+        self.folder.clone()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -11,9 +12,10 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::stage::{Stage, Upstream, header, status};
+use super::stage::{Stage, Upstream, eventually, header, status};
 use crate::config::Protocol;
 
 type Seen = Arc<Mutex<Vec<(http::request::Parts, Bytes, Option<HeaderMap>)>>>;
@@ -203,6 +205,112 @@ async fn a_refusal_ends_the_stream_and_not_the_connection() {
         assert!(head.headers.contains_key("x-portcullis-request-id"));
     }
     assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_lets_the_upstream_go() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let upstream = Upstream::start({
+        let gone = Arc::clone(&gone);
+        move |mut wire| {
+            let gone = Arc::clone(&gone);
+            async move {
+                wire.head().await;
+                wire.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello")
+                    .await;
+                gone.store(wire.is_gone().await, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    let stage = Stage::new(upstream.address).await;
+    let stream = TcpStream::connect(stage.address).await.unwrap();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let asked = || request("GET", "/open/x").body(empty()).unwrap();
+    let mut response = client.send_request(asked()).await.unwrap();
+    response.frame().await.unwrap().unwrap();
+    drop(response);
+    eventually("the upstream is let go", || gone.load(Ordering::SeqCst)).await;
+    assert_eq!(
+        client.send_request(asked()).await.unwrap().status(),
+        200,
+        "the connection lives on"
+    );
+}
+
+/// An upstream of raw frames: greets, then answers the first stream of each connection with a `GOAWAY` that says it was
+/// not looked at, except on the connection with this index, where it answers 204.
+async fn leaving(until: usize) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let index = count.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let settings: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+                let go_away: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                // HEADERS with END_STREAM and END_HEADERS on stream 1; 0x89 is `:status: 204`.
+                let no_content: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x89];
+                stream.write_all(settings).await.unwrap();
+                let mut received = Vec::new();
+                let mut some = [0; 4096];
+                // The request is there once the preface, the settings and a frame of type HEADERS are.
+                while !has_headers(&received) {
+                    let read = stream.read(&mut some).await.unwrap();
+                    if read == 0 {
+                        return;
+                    }
+                    received.extend_from_slice(&some[..read]);
+                }
+                let answer = if index == until { no_content } else { go_away };
+                stream.write_all(answer).await.unwrap();
+                while stream.read(&mut some).await.is_ok_and(|read| read > 0) {}
+            });
+        }
+    });
+    (address, connections)
+}
+
+fn has_headers(received: &[u8]) -> bool {
+    let mut rest = received.get(24..).unwrap_or_default();
+    while let [a, b, c, kind, ..] = rest {
+        if *kind == 1 {
+            return true;
+        }
+        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        rest = rest.get(9 + length..).unwrap_or_default();
+    }
+    false
+}
+
+#[tokio::test]
+async fn what_the_upstream_did_not_look_at_is_tried_once_more() {
+    for (method, until, code, connections) in [
+        ("GET", 1, "204", 2),
+        ("GET", 2, "502", 2),
+        ("POST", 1, "502", 1),
+    ] {
+        let (address, count) = leaving(until).await;
+        let stage = stage(address).await;
+        let response = stage
+            .ask(&format!(
+                "{method} /open/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(status(&response), code, "{method} {until}: {response}");
+        assert_eq!(
+            count.load(Ordering::SeqCst),
+            connections,
+            "{method} {until}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -131,3 +131,18 @@ async fn each_request_has_one_event_without_secrets() {
     assert!(events[0]["revision"].is_string() && events[0]["route"].is_string());
     assert_eq!(events[4]["path"].as_str().unwrap().len(), 256);
 }
+
+#[tokio::test]
+async fn what_the_listener_refuses_has_an_event_too() {
+    let lines = &*LOGGED;
+    let stage = Stage::new("127.0.0.1:1".parse().unwrap()).await;
+    let response = stage
+        .ask("POST /open/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    let (_, event) = lines.event(&response).await;
+    assert_eq!(
+        (&event["decision"], &event["code"]),
+        (&"REFUSED".into(), &"invalid_request".into())
+    );
+    assert_eq!(event["status"], 400);
+}

@@ -12,6 +12,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
 
 use super::Key;
 use crate::config::Algorithm;
@@ -94,19 +95,19 @@ fn read_key(jwk: &Object) -> Option<Key> {
     if !for_signatures || !for_verifying {
         return None;
     }
-    let (name, algorithm, parsed) = match jwk.string("kty")? {
-        "EC" => ("ES256", Algorithm::Es256, p256(jwk)?),
-        "RSA" => ("RS256", Algorithm::Rs256, rsa(jwk)?),
+    let (name, key) = match jwk.string("kty")? {
+        "EC" => ("ES256", p256(jwk)?),
+        "RSA" => ("RS256", rsa(jwk)?),
         _ => return None,
     };
     match jwk.get("alg") {
         Some(alg) if alg.as_str() != Some(name) => None,
-        _ => Some(Key { algorithm, parsed }),
+        _ => Some(key),
     }
 }
 
 /// A point on P-256; that it lies on the curve is for aws-lc to check.
-fn p256(jwk: &Object) -> Option<ParsedPublicKey> {
+fn p256(jwk: &Object) -> Option<Key> {
     if jwk.string("crv") != Some("P-256") {
         return None;
     }
@@ -115,10 +116,16 @@ fn p256(jwk: &Object) -> Option<ParsedPublicKey> {
         return None;
     }
     let point = [&[4], x.as_slice(), y.as_slice()].concat();
-    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok()
+    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).ok()?;
+    let decoding = DecodingKey::from_ec_components(jwk.string("x")?, jwk.string("y")?).ok()?;
+    Some(Key {
+        algorithm: Algorithm::Es256,
+        decoding,
+        material: point,
+    })
 }
 
-fn rsa(jwk: &Object) -> Option<ParsedPublicKey> {
+fn rsa(jwk: &Object) -> Option<Key> {
     let (n, e) = (number(jwk, "n")?, number(jwk, "e")?);
     let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
     let odd = |bytes: &[u8]| bytes.last().is_some_and(|last| last & 1 == 1);
@@ -127,8 +134,14 @@ fn rsa(jwk: &Object) -> Option<ParsedPublicKey> {
     if !RSA_BITS.contains(&bits) || !odd(&n) || !sound_exponent || has_roca_fingerprint(&n) {
         return None;
     }
+    let decoding = DecodingKey::from_rsa_raw_components(&n, &e);
     let key = RsaPublicKeyComponents { n, e };
-    key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()
+    let parsed = key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?;
+    Some(Key {
+        algorithm: Algorithm::Rs256,
+        decoding,
+        material: parsed.as_ref().to_vec(),
+    })
 }
 
 /// A number as RFC 7518 writes it. A leading zero is wrong in a `Base64urlUInt` and right in a

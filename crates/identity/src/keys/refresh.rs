@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tracing::{Instrument as _, error, info, info_span, warn};
 
+use super::allowance::{Allowance, EARN_EVERY};
 use super::source::{self, Fetched, Source};
 use super::unknown::UnknownKids;
 use super::{Key, Keys, SetError, parse_set};
@@ -30,9 +31,6 @@ const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(5 * 60);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How long the background task sleeps at most, and so how soon it sees that a file changed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How many fetches requests may cause in a row, and how long one takes to be allowed again.
-const BURST: u32 = 3;
-const EARN_EVERY: Duration = Duration::from_secs(10);
 /// How long a request waits for a fetch at most. The sources' own deadlines are shorter.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How many requests may wait for a fetch; the others are told to come back.
@@ -90,13 +88,6 @@ struct State {
     unknown: UnknownKids,
 }
 
-/// A token bucket for the fetches that requests cause.
-#[derive(Debug)]
-struct Allowance {
-    left: u32,
-    earned_at: Duration,
-}
-
 /// A fetch under way. Dropping it, however that comes about, lets the next one begin.
 struct Fetch {
     store: Arc<KeyStore>,
@@ -129,10 +120,7 @@ impl KeyStore {
                 failures: 0,
                 last_error: None,
                 seen: None,
-                allowance: Allowance {
-                    left: BURST,
-                    earned_at: now,
-                },
+                allowance: Allowance::full(now),
                 unknown: UnknownKids::default(),
             }),
             ended: watch::Sender::new(0),
@@ -187,8 +175,8 @@ impl KeyStore {
     /// set has it now.
     pub(crate) async fn await_kid(self: &Arc<Self>, kid: &str) -> Result<(), TokenError> {
         let mut ended = self.ended.subscribe();
-        if self.is_refuted(kid)? {
-            return Err(TokenError::Invalid("unknown key id"));
+        if let Some(verdict) = self.judge_kid(kid) {
+            return verdict;
         }
         let Ok(_place) = self.waiting.try_acquire() else {
             return Err(TokenError::KeysRefreshing);
@@ -196,18 +184,10 @@ impl KeyStore {
         if !self.request_fetch() {
             return Err(TokenError::KeysRefreshing);
         }
-        if tokio::time::timeout(LONGEST_WAIT, ended.changed())
-            .await
-            .is_err()
-        {
-            return Err(TokenError::KeysRefreshing);
-        }
-        match self.find(kid) {
-            Lookup::Found(..) => Ok(()),
-            Lookup::Unavailable => Err(TokenError::KeysUnavailable),
-            Lookup::Unknown if self.is_refuted(kid)? => Err(TokenError::Invalid("unknown key id")),
-            Lookup::Unknown => Err(TokenError::KeysRefreshing),
-        }
+        // Whether the fetch went well or the wait was too long, the set at hand tells.
+        let _ = tokio::time::timeout(LONGEST_WAIT, ended.changed()).await;
+        self.judge_kid(kid)
+            .unwrap_or(Err(TokenError::KeysRefreshing))
     }
 
     /// Tells that a signature failed under a known key: perhaps the issuer replaced the key and
@@ -261,15 +241,22 @@ impl KeyStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a fetch newer than the first sight of this id lacks it.
-    fn is_refuted(&self, kid: &str) -> Result<bool, TokenError> {
-        let held = self
-            .usable(|set| set.fetch)
-            .ok_or(TokenError::KeysUnavailable)?;
-        let now = self.clock.elapsed();
-        let mut state = self.state();
-        let begun = state.begun;
-        Ok(state.unknown.refuted(kid, held, begun, now))
+    /// Judges a key id by the current set: it is there, or a fetch newer than the first sight of
+    /// the id lacks it, or nothing can be said yet.
+    fn judge_kid(&self, kid: &str) -> Option<Result<(), TokenError>> {
+        // Both from one set, which another may replace at any time.
+        let held = self.usable(|set| (set.keys.contains_key(kid), set.fetch));
+        match held {
+            None => Some(Err(TokenError::KeysUnavailable)),
+            Some((true, _)) => Some(Ok(())),
+            Some((false, fetch)) => {
+                let now = self.clock.elapsed();
+                let mut state = self.state();
+                let begun = state.begun;
+                let refuted = state.unknown.refuted(kid, fetch, begun, now);
+                refuted.then_some(Err(TokenError::Invalid("unknown key id")))
+            }
+        }
     }
 
     /// Sees to it that a fetch is under way, if the allowance permits one. It runs as a task of its
@@ -394,22 +381,6 @@ impl Drop for Fetch {
     fn drop(&mut self) {
         self.store.state().fetching = false;
         self.store.ended.send_modify(|ended| *ended += 1);
-    }
-}
-
-// === impl Allowance ===
-
-impl Allowance {
-    fn take(&mut self, now: Duration) -> bool {
-        let earned = now.saturating_sub(self.earned_at).as_secs() / EARN_EVERY.as_secs();
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(BURST);
-            self.earned_at += EARN_EVERY * earned;
-        }
-        let granted = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        granted
     }
 }
 

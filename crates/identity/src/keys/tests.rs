@@ -5,8 +5,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dev_issuer::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
+use super::allowance::Allowance;
 use super::unknown::UnknownKids;
-use super::{SetError, parse_set};
+use super::{KeyStore, SetError, Source, parse_set};
+use crate::metrics::Metrics;
+use crate::{Clock, TokenError};
 
 /// The key ids that can be used, or why the set is refused.
 fn check(keys: &[Value], expected: Result<&[&str], SetError>) {
@@ -237,4 +240,45 @@ fn unknown_kids_are_remembered_within_bounds() {
         unknown.refuted(&number.to_string(), 1, 1, at(0));
     }
     assert_eq!(unknown.len(), 1024);
+}
+
+#[test]
+fn the_allowance_is_three_and_then_one_each_ten_seconds() {
+    let at = Duration::from_secs;
+    let mut allowance = Allowance::full(at(5));
+    let granted = |allowance: &mut Allowance, now| (0..10).filter(|_| allowance.take(now)).count();
+    assert_eq!(granted(&mut allowance, at(5)), 3);
+    assert_eq!(granted(&mut allowance, at(14)), 0);
+    assert_eq!(granted(&mut allowance, at(15)), 1);
+    assert_eq!(granted(&mut allowance, at(34)), 1);
+    assert_eq!(granted(&mut allowance, at(35)), 1);
+    assert_eq!(granted(&mut allowance, at(10_000)), 3);
+}
+
+/// A key that arrives between the look-up that missed it and the verdict on its id.
+#[tokio::test]
+async fn a_key_that_has_just_come_is_not_refuted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    std::fs::write(&path, many_keys(1)).unwrap();
+    let metrics = Metrics::register(&prometheus::Registry::new())
+        .unwrap()
+        .fetches("main");
+    let source = Source::File(path.clone());
+    let store = KeyStore::new("main".into(), source, Clock::manual(0), metrics);
+    store.read_now().unwrap();
+    for junk in ["a", "b", "c"] {
+        assert!(matches!(
+            store.await_kid(junk).await,
+            Err(TokenError::Invalid(_))
+        ));
+    }
+    assert_eq!(store.await_kid("1").await, Err(TokenError::KeysRefreshing));
+    std::fs::write(&path, many_keys(2)).unwrap();
+    store.refresh_if_due().await;
+    assert_eq!(store.await_kid("1").await, Ok(()));
+    assert!(matches!(
+        store.await_kid("2").await,
+        Err(TokenError::KeysRefreshing)
+    ));
 }

@@ -234,7 +234,7 @@ fn a_choice_is_explained_by_the_form_that_was_meant() {
         ),
         (
             "source: { url: 1 }",
-            ":1:11: source.url: expected text, not a number",
+            ":1:11: source.url: expected text, not a number; put it in quotes",
         ),
         (
             "source: keys.json",
@@ -258,7 +258,7 @@ fn a_choice_is_explained_by_the_form_that_was_meant() {
         ),
         (
             "routes: { file: 3 }",
-            ":1:11: routes.file: expected text, not a number",
+            ":1:11: routes.file: expected text, not a number; put it in quotes",
         ),
         (
             "routes: [{ name: a, publik: true }]",
@@ -295,7 +295,7 @@ fn a_choice_is_explained_by_the_form_that_was_meant() {
         ),
         (
             "labels: { a: 1 }",
-            ":1:11: labels.a: expected text, not a number",
+            ":1:11: labels.a: expected text, not a number; put it in quotes",
         ),
         (
             "retries: 1.5",
@@ -526,6 +526,22 @@ fn paths_are_relative_to_the_file() {
     assert_eq!(document.resolve(Path::new("a/b")), Path::new("dir/a/b"));
     assert_eq!(document.resolve(Path::new("/a/b")), Path::new("/a/b"));
     assert_eq!(document.path(), Path::new("dir/p.yaml"));
+}
+
+#[test]
+fn places_outlive_the_settings() {
+    let (settings, places) = ok("issuers: [{ name: a }]").split();
+    assert_eq!(settings.issuers.len(), 1);
+    assert!(places.given("issuers[0].name") && places.given("issuers") && places.given(""));
+    assert!(
+        !places.given("issuers[0].leeway")
+            && !places.given("issuers[1]")
+            && !places.given("routes")
+    );
+    assert_eq!(
+        places.problem("issuers[0].name", "x").to_string(),
+        "dir/p.yaml:1:13: issuers[0].name: x"
+    );
 }
 
 #[test]

@@ -106,9 +106,14 @@ fn every_policy_is_measured_by_itself() {
         policy("false")
     );
     let depth = measure(&text);
-    assert_eq!(depth.excess.len(), 2, "{depth:?}");
-    assert!(text.get(depth.excess[0].0..).unwrap().starts_with("permit"));
-    assert!(depth.excess[0].1.contains("levels high"), "{depth:?}");
+    let which: Vec<_> = depth.excess.iter().map(|excess| excess.policy).collect();
+    assert_eq!(which, [1, 3], "{depth:?}");
+    assert!(
+        text.get(depth.excess[0].start..)
+            .unwrap()
+            .starts_with("permit")
+    );
+    assert!(depth.excess[0].message.contains("levels high"), "{depth:?}");
     assert!(depth.height < 20);
 }
 
@@ -121,7 +126,7 @@ fn too_many_brackets_are_found_at_the_one_too_many() {
     ));
     let depth = measure(&text);
     assert_eq!(depth.excess.len(), 1);
-    assert_eq!(text.as_bytes()[depth.excess[0].0], b'(');
+    assert_eq!(text.as_bytes()[depth.excess[0].offset], b'(');
     assert!(!measure(&"(".repeat(1_000_000)).excess.is_empty());
     assert!(measure(&")".repeat(1_000_000)).excess.is_empty());
     assert_eq!(

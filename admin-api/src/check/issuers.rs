@@ -1,0 +1,127 @@
+//! Do issuers make principals that the schema knows?
+
+use cedar_policy::EntityTypeName;
+use identity::config::{AttributeSource, IssuerConfig};
+
+use super::vocabulary::{AttributeKind, Vocabulary, hint, listed};
+use super::{Findings, Parts, Place};
+
+pub(super) fn check(parts: &Parts<'_>, vocabulary: &Vocabulary<'_>, findings: &mut Findings) {
+    for (index, issuer) in parts.issuers.iter().enumerate() {
+        let mut check = IssuerCheck {
+            parts,
+            vocabulary,
+            index,
+            findings: &mut *findings,
+        };
+        check.issuer(issuer);
+    }
+}
+
+struct IssuerCheck<'c> {
+    parts: &'c Parts<'c>,
+    vocabulary: &'c Vocabulary<'c>,
+    index: usize,
+    findings: &'c mut Findings,
+}
+
+impl IssuerCheck<'_> {
+    fn issuer(&mut self, issuer: &IssuerConfig) {
+        let principal = &issuer.principal;
+        let Some(principal_type) = self.known_type("type", &principal.entity_type) else {
+            return;
+        };
+        if !self
+            .vocabulary
+            .askable_actions()
+            .iter()
+            .any(|action| self.vocabulary.principals(action).contains(&principal_type))
+        {
+            let message = format!(
+                "no action is for principals of type `{principal_type}`: all of them are denied everything"
+            );
+            self.findings.warning(self.place("type"), message);
+        }
+        if let Some(groups) = &principal.groups
+            && let Some(group_type) = self.known_type("groups.type", &groups.entity_type)
+        {
+            let fitting = self.vocabulary.groups(&principal_type);
+            if !fitting.contains(&group_type) {
+                let fitting: Vec<_> = fitting.into_iter().collect();
+                let may = match fitting.as_slice() {
+                    [] => "it is a member of nothing".to_owned(),
+                    fitting => format!("it may be a member of {}", listed(fitting)),
+                };
+                self.problem(
+                    "groups.type",
+                    format!("`{principal_type}` cannot be a member of `{group_type}`: {may}"),
+                );
+            }
+        }
+        self.attributes(issuer, &principal_type);
+    }
+
+    fn attributes(&mut self, issuer: &IssuerConfig, principal_type: &EntityTypeName) {
+        let attributes = &issuer.principal.attributes;
+        for (name, source) in attributes {
+            let key = format!("attributes.{name}");
+            match (self.vocabulary.attribute(principal_type, name), source) {
+                (None, _) => {
+                    let known = self.vocabulary.attributes(principal_type);
+                    let hint = hint(name, known.into_iter());
+                    self.problem(
+                        &key,
+                        format!("`{principal_type}` declares no attribute `{name}`{hint}"),
+                    );
+                }
+                (Some(attribute), AttributeSource::Claim(_))
+                    if attribute.kind == AttributeKind::Other =>
+                {
+                    self.problem(
+                        &key,
+                        format!("attribute `{name}` of `{principal_type}` is of a type that no claim gives: String, Long, Bool and Set<String> are"),
+                    );
+                }
+                (Some(_), _) => {}
+            }
+        }
+        let missing: Vec<String> = self
+            .vocabulary
+            .required(principal_type)
+            .into_iter()
+            .filter(|name| !attributes.contains_key(name))
+            .collect();
+        if !missing.is_empty() {
+            self.problem(
+                "attributes",
+                format!(
+                    "`{principal_type}` requires {}: without a source every request is denied",
+                    listed(&missing)
+                ),
+            );
+        }
+    }
+
+    fn known_type(&mut self, key: &str, name: &str) -> Option<EntityTypeName> {
+        // A name that is none is reported where issuers are read.
+        let entity_type = self.parts.namespace.entity_type(name).ok()?;
+        if self.vocabulary.has_type(&entity_type) {
+            return Some(entity_type);
+        }
+        let hint = self.vocabulary.type_hint(&entity_type);
+        self.problem(
+            key,
+            format!("the schema has no entity type `{entity_type}`{hint}"),
+        );
+        None
+    }
+
+    fn problem(&mut self, key: &str, message: String) {
+        let place = self.place(key);
+        self.findings.problem(place, message);
+    }
+
+    fn place(&self, key: &str) -> Place {
+        Place::Configuration(format!("issuers[{}].principal.{key}", self.index))
+    }
+}

@@ -1,0 +1,263 @@
+//! The configuration file: one section per part, each defined by the crate that it configures.
+
+mod later;
+mod validate;
+
+use std::path::{Path, PathBuf};
+
+use admin_api::check::{Finding, Place};
+use authn_proxy::RouteTable;
+use authn_proxy::config::{
+    ForwardedConfig, RealmConfig, RouteConfig, RoutesConfig, UpstreamConfig,
+};
+use callers::CallerConfig;
+use cedar_policy::Schema;
+use identity::config::IssuerConfig;
+use listener::{Limits, Timeouts};
+use pdp::{ApiLimits, Namespace, PoliciesConfig};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use settings::{Address, Document, Environment, Problem};
+
+/// A configuration without mistakes. All paths are resolved against the folder of the file, but those of key files,
+/// which [`Config::base`] is for.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: Listen,
+    /// Present where the proxy listens.
+    pub(crate) upstream: Option<UpstreamConfig>,
+    pub(crate) policies: PoliciesConfig,
+    pub(crate) routes: Routes,
+    pub(crate) issuers: Vec<IssuerConfig>,
+    /// Not empty where `decisions` listens for more than this machine.
+    pub(crate) callers: Vec<CallerConfig>,
+    pub(crate) forwarded: ForwardedConfig,
+    pub(crate) realm: RealmConfig,
+    pub(crate) decision_log: DecisionLogConfig,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) decision_api: ApiLimits,
+    places: Document<()>,
+}
+
+/// What listens where; what has no address is not served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listen {
+    pub(crate) proxy: Option<Address>,
+    pub(crate) decisions: Option<Address>,
+    pub(crate) telemetry: Option<Address>,
+}
+
+/// The routes, wherever they were written.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    pub(crate) list: Vec<RouteConfig>,
+    /// The file of their own, when they have one.
+    places: Option<Document<()>>,
+}
+
+/// What could be read of a configuration, for those who go on in spite of mistakes.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// Without what is wrong; not for serving when there are problems.
+    pub(crate) config: Option<Config>,
+    /// All that is wrong with it, but for what only the policies know.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// How routes and issuers fit the schema.
+#[derive(Debug)]
+pub(crate) struct Fit {
+    /// What cannot work.
+    pub(crate) problems: Vec<Problem>,
+    /// What works, and is probably not meant.
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// The configuration of a Portcullis process.
+///
+/// `${VAR}` in a text takes a value from the environment, `$${` stands for `${`. Relative paths are relative to this
+/// file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "Portcullis configuration")]
+pub(crate) struct ConfigFile {
+    /// What listens where. Default: `decisions` on 127.0.0.1:8180, `telemetry` on 127.0.0.1:9180, and `proxy` on
+    /// 0.0.0.0:8000 when `upstream` is given.
+    listen: Option<ListenConfig>,
+    /// The service behind the proxy. Required where `proxy` listens.
+    upstream: Option<UpstreamConfig>,
+    /// Where policies come from and how they decide. Required.
+    policies: Option<PoliciesConfig>,
+    /// Which request is which Cedar question: the list itself, or the file that holds it. Default: no request is any.
+    routes: Option<RoutesConfig>,
+    /// Whose tokens are believed, and what they make of their bearer. Required by routes that are not public.
+    issuers: Vec<IssuerConfig>,
+    /// Who may call the decision API. Required where `decisions` listens for more than this machine.
+    callers: Vec<CallerConfig>,
+    /// Whose word about the client is believed.
+    forwarded: ForwardedConfig,
+    /// The protection space that `WWW-Authenticate` names. Default `portcullis`.
+    realm: RealmConfig,
+    /// Where decisions are logged.
+    decision_log: DecisionLogConfig,
+    /// How much of everything a listener takes.
+    limits: Limits,
+    /// How long each phase of a connection may take.
+    timeouts: Timeouts,
+    /// How much one call to the decision API may ask.
+    decision_api: ApiLimits,
+    /// The Cognito user pool to ask for the status of users. Not available in this version.
+    cognito: Option<later::CognitoConfig>,
+    /// The Redis server that holds sessions. Not available in this version.
+    redis: Option<later::RedisConfig>,
+    /// How answers are kept. Not available in this version.
+    cache: Option<later::CacheConfig>,
+    /// Who decides when the policies cannot. Not available in this version.
+    fallback: Option<later::FallbackConfig>,
+}
+
+/// Section `listen`: what listens where. What is not named is not served.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ListenConfig {
+    /// The reverse proxy.
+    proxy: Option<Address>,
+    /// The decision API. Beyond this machine it requires `callers`.
+    decisions: Option<Address>,
+    /// Health, metrics and version.
+    telemetry: Option<Address>,
+    /// Envoy's external authorization over gRPC. Not available in this version.
+    ext_authz_grpc: Option<Address>,
+    /// Envoy's external authorization over HTTP. Not available in this version.
+    ext_authz_http: Option<Address>,
+    /// The admin API and console. Not available in this version.
+    admin: Option<Address>,
+}
+
+/// Section `decision_log`: one event per decision.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DecisionLogConfig {
+    /// Where the events go. Default `stdout`.
+    pub(crate) to: DecisionLogSink,
+    /// How an event is written. Default `json`.
+    pub(crate) format: DecisionLogFormat,
+}
+
+/// Where decisions are logged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DecisionLogSink {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Nowhere.
+    None,
+    /// At the end of a file.
+    File(PathBuf),
+}
+
+/// How a decision is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DecisionLogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// One line for a person to read.
+    Text,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads a configuration that is to be served.
+    ///
+    /// # Errors
+    /// Every mistake that can be found without the policies.
+    pub(crate) fn load(path: &Path, env: Environment<'_>) -> Result<Self, Vec<Problem>> {
+        let Read { config, problems } = Self::read(path, env);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems),
+        }
+    }
+
+    /// Reads as much of a configuration as can be read.
+    pub(crate) fn read(path: &Path, env: Environment<'_>) -> Read {
+        validate::validate(settings::load(path, env), env)
+    }
+
+    /// A problem of a key, such as `upstream.url`, with its place in the file.
+    pub(crate) fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        self.places.problem(key, message)
+    }
+
+    /// Gives a problem that names a key, but no file, its place in this one.
+    pub(crate) fn place(&self, problem: Problem) -> Problem {
+        if problem.file.as_os_str().is_empty() {
+            self.problem(&problem.key, problem.message)
+        } else {
+            problem
+        }
+    }
+
+    /// The folder of the file: relative paths start there.
+    pub(crate) fn base(&self) -> &Path {
+        self.places.base()
+    }
+
+    /// A problem of a key of the routes, such as `routes[0].match`, with its place in whichever file they stand in.
+    pub(crate) fn route_problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        self.routes
+            .places
+            .as_ref()
+            .unwrap_or(&self.places)
+            .problem(key, message)
+    }
+
+    /// Holds routes and issuers against a schema: what of them cannot work with it, and what is probably not meant.
+    pub(crate) fn fit(&self, schema: &Schema, namespace: &Namespace) -> Fit {
+        let findings = admin_api::check(&admin_api::Parts {
+            schema,
+            namespace,
+            routes: &self.routes.list,
+            issuers: &self.issuers,
+        });
+        let place = |finding: Finding| match finding.place {
+            Place::Configuration(key) => self.problem(&key, finding.message),
+            Place::Routes(key) => self.route_problem(&key, finding.message),
+            Place::Schema => {
+                let file = self
+                    .policies
+                    .schema
+                    .as_deref()
+                    .unwrap_or(self.places.path());
+                Problem::of_file(file, finding.message)
+            }
+        };
+        Fit {
+            problems: findings.problems.into_iter().map(place).collect(),
+            warnings: findings.warnings.into_iter().map(place).collect(),
+        }
+    }
+
+    /// The routes, ready for look-up.
+    ///
+    /// # Errors
+    /// Every mistake in them; there is none after [`Config::load`].
+    pub(crate) fn route_table(&self, namespace: &Namespace) -> Result<RouteTable, Vec<Problem>> {
+        RouteTable::compile(&self.routes.list, namespace).map_err(|problems| {
+            problems
+                .into_iter()
+                .map(|(key, message)| self.route_problem(&key, message))
+                .collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Sections that this version knows and does not serve: held to their types, so that a mistake in them is found, and
+//! refused when they are given, so that nobody relies on what does not happen.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use settings::{Secret, Span};
+
+/// Section `cognito`: the user pool to ask for the status of users.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "refused when it is given")]
+pub(crate) struct CognitoConfig {
+    /// The id of the pool, such as `us-east-1_EXAMPLE`.
+    user_pool_id: String,
+    /// The AWS region.
+    region: String,
+    /// Another endpoint than that of the region.
+    #[serde(default)]
+    endpoint: Option<String>,
+    /// The share of the quota that may be used.
+    #[serde(default)]
+    max_requests_per_second: Option<u32>,
+}
+
+/// Section `redis`: the server that holds sessions.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "refused when it is given")]
+pub(crate) struct RedisConfig {
+    /// The URL, with its password.
+    url: Secret,
+}
+
+/// Section `cache`: how answers are kept.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "refused when it is given")]
+pub(crate) struct CacheConfig {
+    /// For how long.
+    #[serde(default)]
+    ttl: Option<Span>,
+    /// How many.
+    #[serde(default)]
+    max_entries: Option<u64>,
+}
+
+/// Section `fallback`: who decides when the policies cannot.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "refused when it is given")]
+pub(crate) struct FallbackConfig {
+    /// Amazon Verified Permissions.
+    avp: AvpConfig,
+}
+
+/// Amazon Verified Permissions as the fallback.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "refused when it is given")]
+pub(crate) struct AvpConfig {
+    /// The id of the policy store.
+    policy_store_id: String,
+    /// The AWS region.
+    region: String,
+    /// Another endpoint than that of the region.
+    #[serde(default)]
+    endpoint: Option<String>,
+    /// The longest wait for an answer.
+    #[serde(default)]
+    deadline: Option<Span>,
+    /// Whether it is asked only to log differences.
+    #[serde(default)]
+    shadow: bool,
+}
