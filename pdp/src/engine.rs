@@ -9,14 +9,15 @@
 mod axis;
 mod index;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::Decision;
 use cedar_policy_core::ast::{
-    ActionConstraint, Effect, EntityUID, Expr, Literal, Policy, PolicySet, Request, SlotEnv,
-    SlotId, ValueKind,
+    ActionConstraint, Effect, Entity, EntityUID, Expr, ExprKind, Literal, Policy, PolicySet,
+    Request, SlotEnv, SlotId, ValueKind,
 };
-use cedar_policy_core::entities::{Dereference, Entities};
+use cedar_policy_core::entities::Entities;
 use cedar_policy_core::evaluator::{EvaluationError, Evaluator};
 use cedar_policy_core::extensions::Extensions;
 
@@ -40,8 +41,23 @@ pub(crate) struct Engine {
 struct Rule {
     id: Arc<str>,
     effect: Effect,
-    /// Every `when` and `unless`; shared by all links of a template. `None` holds always.
-    condition: Option<Arc<Expr>>,
+    /// `None` holds always.
+    condition: Option<Arc<Condition>>,
+}
+
+/// Every `when` and `unless` of a policy, or of all links of a template.
+#[derive(Debug)]
+struct Condition {
+    expression: Arc<Expr>,
+    /// The entities that it names.
+    literals: Box<[EntityUID]>,
+}
+
+/// The policies whose scopes match a question.
+pub(crate) struct Candidates<'a> {
+    rules: &'a [Rule],
+    /// Which of them, in order.
+    matching: Vec<u32>,
 }
 
 /// What the policies say to one question.
@@ -72,15 +88,23 @@ impl Engine {
             index: Index::default(),
         };
         let mut entries = Vec::with_capacity(policies.len());
+        let mut conditions = HashMap::new();
         for (policy, rule) in policies.into_iter().zip(0..) {
-            engine.take(policy, rule, &mut entries);
+            engine.take(policy, rule, &mut entries, &mut conditions);
         }
         engine.index = Index::new(entries, short);
         engine
     }
 
     /// Enters a policy. One that lists actions is entered for each of them.
-    fn take(&mut self, policy: &Policy, rule: u32, entries: &mut Vec<Entry>) {
+    /// `conditions` are those of the policies before, by where their expressions are.
+    fn take(
+        &mut self,
+        policy: &Policy,
+        rule: u32,
+        entries: &mut Vec<Entry>,
+        conditions: &mut HashMap<*const Expr, Arc<Condition>>,
+    ) {
         let template = policy.template();
         let slot = |slot: SlotId| policy.env().get(&slot);
         let principal = self.principals.enter(
@@ -91,7 +115,10 @@ impl Engine {
             template.resource_constraint().as_inner(),
             slot(SlotId::resource()),
         );
-        let mut condition = policy.non_scope_constraints_arc().map(Arc::clone);
+        let mut condition = policy.non_scope_constraints_arc().map(|expression| {
+            let known = conditions.entry(Arc::as_ptr(expression));
+            Arc::clone(known.or_insert_with(|| Arc::new(Condition::new(Arc::clone(expression)))))
+        });
         let mut enter = |principal, action, resource| {
             entries.push(Entry {
                 principal,
@@ -114,7 +141,7 @@ impl Engine {
             }
             // A slot that nothing fills, which linking refuses: the evaluator is to say so.
             (None, _, _) | (_, None, _) => {
-                condition = Some(Arc::new(policy.condition()));
+                condition = Some(Arc::new(Condition::new(Arc::new(policy.condition()))));
                 enter(ANY, ANY, ANY);
             }
         }
@@ -125,23 +152,25 @@ impl Engine {
         });
     }
 
-    /// Decides. `request` says the same as `question`; `entities` hold all that it can see.
-    pub(crate) fn decide(
+    /// The policies whose scopes match. `entity` finds the question's principal, action and resource,
+    /// with all of their ancestors.
+    pub(crate) fn candidates<'e>(
         &self,
         question: &Question,
-        request: Request,
-        entities: &Entities,
-    ) -> Verdict {
-        self.judge(&self.met_by(question, entities), request, entities)
+        entity: impl Fn(&EntityUID) -> Option<&'e Entity>,
+    ) -> Candidates<'_> {
+        self.matching(&self.met_by(question, entity))
     }
 
     /// The constraints that a question meets.
-    fn met_by(&self, question: &Question, entities: &Entities) -> Met {
-        let met = |axis: &Axis, uid: &EntityUID| match entities.entity(uid) {
-            Dereference::Data(entity) => axis.met_by(uid, entity.ancestors()),
-            Dereference::NoSuchEntity | Dereference::Residual(_) => {
-                axis.met_by(uid, std::iter::empty())
-            }
+    fn met_by<'e>(
+        &self,
+        question: &Question,
+        entity: impl Fn(&EntityUID) -> Option<&'e Entity>,
+    ) -> Met {
+        let met = |axis: &Axis, uid: &EntityUID| {
+            let ancestors = entity(uid).into_iter().flat_map(Entity::ancestors);
+            axis.met_by(uid, ancestors)
         };
         Met {
             principal: met(&self.principals, question.principal.as_ref()),
@@ -150,30 +179,46 @@ impl Engine {
         }
     }
 
-    /// Evaluates the conditions of the policies whose scopes are met, and draws the conclusion.
-    fn judge(&self, met: &Met, request: Request, entities: &Entities) -> Verdict {
+    fn matching(&self, met: &Met) -> Candidates<'_> {
+        Candidates {
+            rules: &self.rules,
+            matching: self.index.candidates(met),
+        }
+    }
+}
+
+// === impl Candidates ===
+
+impl<'a> Candidates<'a> {
+    /// The entities that their conditions name.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &'a EntityUID> {
+        self.rules()
+            .filter_map(|rule| rule.condition.as_ref())
+            .flat_map(|condition| &condition.literals)
+    }
+
+    /// Evaluates the conditions and draws the conclusion. `entities` hold all that they can see.
+    pub(crate) fn judge(&self, request: Request, entities: &Entities) -> Verdict {
         let evaluator = Evaluator::new(request, entities, Extensions::all_available());
         let mut permits = Vec::new();
         let mut forbids = Vec::new();
         let mut errors = Vec::new();
-        for rule in self.index.candidates(met) {
-            let Some(rule) = self.rules.get(rule as usize) else {
-                continue;
-            };
-            let satisfied = match &rule.condition {
+        for rule in self.rules() {
+            let holds = match &rule.condition {
                 None => Ok(true),
-                Some(condition) => holds(&evaluator, condition),
+                Some(condition) => condition.holds(&evaluator),
             };
-            match (satisfied, rule.effect) {
+            match (holds, rule.effect) {
                 (Ok(true), Effect::Permit) => permits.push(Arc::clone(&rule.id)),
                 (Ok(true), Effect::Forbid) => forbids.push(Arc::clone(&rule.id)),
                 (Ok(false), _) => {}
                 (Err(error), _) => errors.push((Arc::clone(&rule.id), error)),
             }
         }
-        let (decision, determining) = match (permits.is_empty(), forbids.is_empty()) {
-            (false, true) => (Decision::Allow, permits),
-            (_, _) => (Decision::Deny, forbids),
+        let (decision, determining) = if !permits.is_empty() && forbids.is_empty() {
+            (Decision::Allow, permits)
+        } else {
+            (Decision::Deny, forbids)
         };
         Verdict {
             decision,
@@ -181,22 +226,47 @@ impl Engine {
             errors,
         }
     }
+
+    fn rules(&self) -> impl Iterator<Item = &'a Rule> {
+        let all = self.rules;
+        let matching = self.matching.iter();
+        matching.filter_map(move |rule| all.get(*rule as usize))
+    }
 }
 
-#[expect(
-    clippy::result_large_err,
-    reason = "Cedar's own, handed on as it comes"
-)]
-fn holds(evaluator: &Evaluator<'_>, condition: &Arc<Expr>) -> Result<bool, EvaluationError> {
-    // They stand in scopes only.
-    let slots = SlotEnv::new();
-    match evaluator.interpret(condition, &slots)?.value_kind() {
-        ValueKind::Lit(Literal::Bool(holds)) => Ok(*holds),
-        // No boolean, which `&&` makes an error of as Cedar's authorizer does.
-        _ => {
-            let condition = Expr::and(Expr::val(true), Expr::clone(condition));
-            evaluator.interpret(&condition, &slots).map(|_| false)
+// === impl Condition ===
+
+impl Condition {
+    fn new(expression: Arc<Expr>) -> Self {
+        let mut literals: Vec<EntityUID> = expression
+            .subexpressions()
+            .filter_map(|expression| match expression.expr_kind() {
+                ExprKind::Lit(Literal::EntityUID(uid)) => Some(EntityUID::clone(uid)),
+                _ => None,
+            })
+            .collect();
+        literals.sort_unstable();
+        literals.dedup();
+        Self {
+            expression,
+            literals: literals.into_boxed_slice(),
         }
+    }
+
+    #[expect(
+        clippy::result_large_err,
+        reason = "Cedar's own, handed on as it comes"
+    )]
+    fn holds(&self, evaluator: &Evaluator<'_>) -> Result<bool, EvaluationError> {
+        // They stand in scopes only.
+        let slots = SlotEnv::new();
+        let value = evaluator.interpret(&self.expression, &slots)?;
+        if let ValueKind::Lit(Literal::Bool(holds)) = value.value_kind() {
+            return Ok(*holds);
+        }
+        // No boolean, of which `&&` makes an error, as in Cedar's authorizer.
+        let condition = Expr::and(Expr::val(true), Expr::clone(&self.expression));
+        evaluator.interpret(&condition, &slots).map(|_| false)
     }
 }
 

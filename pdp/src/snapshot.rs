@@ -6,9 +6,7 @@ use std::sync::Arc;
 use cedar_policy::{
     Decision, Effect, Entity, EntityUid, PolicyId, PolicySet, RestrictedExpression, Schema,
 };
-use cedar_policy_core::ast::{
-    EntityUID, Expr, ExprKind, Literal, PartialValue, Request, RestrictedExpr,
-};
+use cedar_policy_core::ast::{PartialValue, Request, RestrictedExpr};
 use cedar_policy_core::evaluator::EvaluationError;
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::ValidatorSchema;
@@ -22,7 +20,7 @@ use crate::engine::{Engine, Verdict};
 use crate::entity_store::EntityStore;
 use crate::one_line::one_line;
 use crate::question::Question;
-use crate::slice::slice;
+use crate::slice::Slice;
 
 /// The stack, in bytes, with which a release build evaluates every policy that is accepted at load
 /// without borrowing one. Runtime worker threads should have it.
@@ -51,8 +49,6 @@ pub struct Snapshot {
     /// What policies, schema and entities could do better; not mistakes.
     pub(crate) warnings: Vec<Problem>,
     context_shapes: HashMap<EntityUid, ContextShape>,
-    /// The entities that the conditions of policies name.
-    literals: Vec<EntityUID>,
     /// The height of the tallest policy.
     height: usize,
     on_error: OnError,
@@ -95,7 +91,6 @@ impl Snapshot {
         });
         Self {
             context_shapes: context_shapes.collect(),
-            literals: literals(&policies),
             engine: Engine::new(policies.as_ref()),
             revision,
             policies,
@@ -192,18 +187,18 @@ impl Snapshot {
             Ok(request) => request,
             Err(error) => return self.refused(&error.to_string()),
         };
-        let entities = match slice(
-            &self.entities,
-            &self.literals,
-            self.schema.as_ref(),
-            question,
-        ) {
+        let slice = match Slice::new(&self.entities, self.schema.as_ref(), question) {
+            Ok(slice) => slice,
+            Err(error) => return self.refused(&error.to_string()),
+        };
+        let candidates = self.engine.candidates(question, |uid| slice.get(uid));
+        let entities = match slice.complete(candidates.literals()) {
             Ok(entities) => entities,
             Err(error) => return self.refused(&error.to_string()),
         };
         let needed = self.stack_needed();
         let verdict = stacker::maybe_grow(needed, needed + STACK_BASE, || {
-            self.engine.decide(question, request, &entities)
+            candidates.judge(request, &entities)
         });
         self.answer(verdict)
     }
@@ -245,23 +240,6 @@ impl Snapshot {
         }
         answer
     }
-}
-
-/// The entities that conditions name. Those that a scope names are compared, never looked into.
-fn literals(policies: &PolicySet) -> Vec<EntityUID> {
-    let policies: &cedar_policy_core::ast::PolicySet = policies.as_ref();
-    let mut literals: Vec<EntityUID> = policies
-        .policies()
-        .filter_map(|policy| policy.non_scope_constraints())
-        .flat_map(Expr::subexpressions)
-        .filter_map(|expression| match expression.expr_kind() {
-            ExprKind::Lit(Literal::EntityUID(uid)) => Some(EntityUID::clone(uid)),
-            _ => None,
-        })
-        .collect();
-    literals.sort_unstable();
-    literals.dedup();
-    literals
 }
 
 #[cfg(test)]

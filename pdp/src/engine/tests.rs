@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use cedar_policy::{Authorizer, EntityUid};
+use cedar_policy_core::entities::Dereference;
 
 use self::mutants::{MUTANTS, Mutant};
 use self::world::World;
@@ -65,7 +66,9 @@ fn the_engine_answers_as_cedar_does() {
             let (question, expected) = (case.question, &case.expected);
             let told = || format!("seed {seed}, {question:?}\n{}", world.policies);
             for engine in [&usual, &looking_up] {
-                let verdict = engine.decide(question, request(question), case.entities.as_ref());
+                let entities = case.entities.as_ref();
+                let candidates = engine.candidates(question, of(entities));
+                let verdict = candidates.judge(request(question), entities);
                 assert_eq!(Finding::of(verdict), *expected, "{}", told());
             }
             let answer = snapshot.decide(question);
@@ -101,7 +104,7 @@ fn a_broken_index_is_noticed() {
                 cases.iter().all(|case| {
                     let (question, entities) = (case.question, case.entities.as_ref());
                     let met = mutant.met(&engine, question, entities, stored.as_ref());
-                    let verdict = engine.judge(&met, request(question), entities);
+                    let verdict = engine.matching(&met).judge(request(question), entities);
                     Finding::of(verdict) == case.expected
                 })
             });
@@ -162,6 +165,13 @@ fn snapshot(world: &World) -> Snapshot {
         on_error: OnError::Cedar,
         check_requests: false,
     })
+}
+
+fn of<'e>(entities: &'e Entities) -> impl Fn(&EntityUID) -> Option<&'e Entity> {
+    move |uid| match entities.entity(uid) {
+        Dereference::Data(entity) => Some(entity),
+        Dereference::NoSuchEntity | Dereference::Residual(_) => None,
+    }
 }
 
 fn request(question: &Question) -> Request {

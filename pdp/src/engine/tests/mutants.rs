@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy_core::ast::Entity;
-
 use super::*;
 
 /// One way of being wrong.
@@ -318,7 +316,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the question's own entities are not asked for ancestors",
         fault: InMet(|sight, met| {
-            *met = sight.engine.met_by(sight.question, sight.stored);
+            *met = sight.engine.met_by(sight.question, of(sight.stored));
         }),
     },
 ];
@@ -339,7 +337,7 @@ impl Mutant {
         entities: &Entities,
         stored: &Entities,
     ) -> Met {
-        let mut met = engine.met_by(question, entities);
+        let mut met = engine.met_by(question, of(entities));
         if let Fault::Met(bend) = self.fault {
             let sight = Sight {
                 engine,
@@ -365,10 +363,7 @@ impl<'a> Sight<'a> {
     }
 
     fn of(&self, uid: &EntityUID) -> Option<&'a Entity> {
-        match self.entities.entity(uid) {
-            Dereference::Data(entity) => Some(entity),
-            Dereference::NoSuchEntity | Dereference::Residual(_) => None,
-        }
+        of(self.entities)(uid)
     }
 }
 
