@@ -183,9 +183,10 @@ fn user(policy: usize) -> usize {
     policy * 31 % USERS
 }
 
-/// The document of a policy.
+/// The document of a policy: another with every round through users or groups, so that more policies
+/// are about more, and do not say the same again.
 fn document(policy: usize) -> usize {
-    policy * 977 % USERS
+    (policy * 977 + policy / GROUPS * 331) % USERS
 }
 
 /// Users in groups and documents in folders, two each, and those in ten larger ones.
