@@ -25,7 +25,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
 }
 
 /// Whether `user-1`, an end user, may read a profile.
-fn question(namespace: &Namespace, resource: &str) -> Question {
+pub(crate) fn question(namespace: &Namespace, resource: &str) -> Question {
     let user_type = namespace.entity_type("User").expect("a type");
     let user = |id: &str| EntityUid::from_type_name_and_id(user_type.clone(), EntityId::new(id));
     let attributes = HashMap::from([(

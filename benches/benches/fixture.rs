@@ -131,6 +131,6 @@ fn read<T: serde::de::DeserializeOwned>(section: Value) -> T {
     serde_json::from_value(section).expect("a good configuration")
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -14,6 +14,7 @@ pub mod api;
 pub mod config;
 mod context_shape;
 pub mod decision_log;
+mod engine;
 mod entity_store;
 mod json;
 pub mod load;

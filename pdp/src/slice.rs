@@ -36,6 +36,23 @@ pub(crate) enum SliceError {
     OutsideSchema(String),
 }
 
+/// What one question can see of the entities.
+pub(crate) enum Slice<'a> {
+    /// All that is stored, where the question brings nothing of its own.
+    Whole(&'a EntityStore),
+    /// What can be reached from the question.
+    Part(Part<'a>),
+}
+
+/// What has been reached from a question so far: its principal, action and resource at first.
+pub(crate) struct Part<'a> {
+    overlay: Overlay<'a>,
+    /// With all of their ancestors; `None` for those that do not exist.
+    reached: HashMap<EntityUID, Option<Arc<Entity>>>,
+    /// What those and the context name.
+    waiting: Vec<EntityUID>,
+}
+
 /// The question's entities over the stored ones.
 struct Overlay<'a> {
     store: &'a EntityStore,
@@ -44,54 +61,91 @@ struct Overlay<'a> {
     steps: Cell<usize>,
 }
 
-/// The entities that `question` can see. `literals` are the entities that conditions of the
-/// policies name; entities given in the question are held to `schema`.
-pub(crate) fn slice<'a>(
-    store: &'a EntityStore,
-    literals: &[EntityUID],
-    schema: Option<&Schema>,
-    question: &Question,
-) -> Result<Cow<'a, Entities>, SliceError> {
-    if question.entities.is_empty() {
-        return Ok(Cow::Borrowed(store.all()));
-    }
-    let overlay = Overlay::new(store, schema, question)?;
+// === impl Slice ===
 
-    let mut seen: HashSet<EntityUID> = HashSet::new();
-    let mut visible: Vec<Arc<Entity>> = Vec::new();
-    let mut waiting: Vec<EntityUID> = vec![
-        question.principal.as_ref().clone(),
-        question.action.as_ref().clone(),
-        question.resource.as_ref().clone(),
-    ];
-    waiting.extend_from_slice(literals);
-    if let Context::Value(attributes) = question.context.as_ref() {
-        attributes
-            .values()
-            .for_each(|value| collect_names(value, &mut waiting));
-    }
-    while let Some(uid) = waiting.pop() {
-        if seen.contains(&uid) {
-            continue;
+impl<'a> Slice<'a> {
+    /// What scopes can see. Entities given in the question are held to `schema`.
+    pub(crate) fn new(
+        store: &'a EntityStore,
+        schema: Option<&Schema>,
+        question: &'a Question,
+    ) -> Result<Self, SliceError> {
+        if question.entities.is_empty() {
+            return Ok(Self::Whole(store));
         }
-        if let Some(given) = overlay.given.get(&uid) {
-            waiting.extend(named_by(given));
-            visible.push(Arc::new(overlay.with_ancestors(given, given.ancestors())?));
-        } else if let Some(stored) = store.get(&uid) {
-            waiting.extend_from_slice(&stored.names);
+        let mut part = Part {
+            overlay: Overlay::new(store, schema, question)?,
+            reached: HashMap::new(),
+            waiting: Vec::new(),
+        };
+        for uid in [&question.principal, &question.action, &question.resource] {
+            part.reach(uid.as_ref())?;
+        }
+        if let Context::Value(attributes) = question.context.as_ref() {
+            attributes
+                .values()
+                .for_each(|value| collect_names(value, &mut part.waiting));
+        }
+        Ok(Self::Part(part))
+    }
+
+    /// The principal, the action or the resource, with all of its ancestors.
+    pub(crate) fn get(&self, uid: &EntityUID) -> Option<&Entity> {
+        match self {
+            Self::Whole(store) => store.get(uid).map(|stored| &*stored.entity),
+            Self::Part(part) => part.reached.get(uid)?.as_deref(),
+        }
+    }
+
+    /// What conditions can see that name `literals`.
+    pub(crate) fn complete<'l>(
+        self,
+        literals: impl Iterator<Item = &'l EntityUID>,
+    ) -> Result<Cow<'a, Entities>, SliceError> {
+        let mut part = match self {
+            Self::Whole(store) => return Ok(Cow::Borrowed(store.all())),
+            Self::Part(part) => part,
+        };
+        for literal in literals {
+            part.reach(literal)?;
+        }
+        while let Some(uid) = part.waiting.pop() {
+            part.reach(&uid)?;
+        }
+        // Each uid was reached once, so nothing can collide.
+        assemble(part.reached.into_values().flatten())
+            .map(Cow::Owned)
+            .map_err(|error| SliceError::OutsideSchema(error.to_string()))
+    }
+}
+
+// === impl Part ===
+
+impl Part<'_> {
+    fn reach(&mut self, uid: &EntityUID) -> Result<(), SliceError> {
+        if self.reached.contains_key(uid) {
+            return Ok(());
+        }
+        let overlay = &self.overlay;
+        let entity = if let Some(given) = overlay.given.get(uid) {
+            self.waiting.extend(named_by(given));
+            let ancestors = given.ancestors();
+            Some(Arc::new(overlay.with_ancestors(given, ancestors)?))
+        } else if let Some(stored) = overlay.store.get(uid) {
+            self.waiting.extend_from_slice(&stored.names);
             let entity = &stored.entity;
             if overlay.touches(entity) {
-                visible.push(Arc::new(overlay.with_ancestors(entity, entity.parents())?));
+                let parents = entity.parents();
+                Some(Arc::new(overlay.with_ancestors(entity, parents)?))
             } else {
-                visible.push(Arc::clone(entity));
+                Some(Arc::clone(entity))
             }
-        }
-        seen.insert(uid);
+        } else {
+            None
+        };
+        self.reached.insert(uid.clone(), entity);
+        Ok(())
     }
-    // Each uid was seen once, so nothing can collide.
-    assemble(visible)
-        .map(Cow::Owned)
-        .map_err(|error| SliceError::OutsideSchema(error.to_string()))
 }
 
 // === impl Overlay ===

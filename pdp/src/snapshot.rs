@@ -6,10 +6,7 @@ use std::sync::Arc;
 use cedar_policy::{
     Decision, Effect, Entity, EntityUid, PolicyId, PolicySet, RestrictedExpression, Schema,
 };
-use cedar_policy_core::ast::{
-    EntityUID, Expr, ExprKind, Literal, PartialValue, Request, RestrictedExpr,
-};
-use cedar_policy_core::authorizer::{AuthorizationError, Authorizer, Response};
+use cedar_policy_core::ast::{PartialValue, Request, RestrictedExpr};
 use cedar_policy_core::evaluator::EvaluationError;
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::ValidatorSchema;
@@ -19,10 +16,11 @@ use settings::Problem;
 use crate::answer::{Answer, PolicyError, Source};
 use crate::config::OnError;
 use crate::context_shape::ContextShape;
+use crate::engine::{Engine, Verdict};
 use crate::entity_store::EntityStore;
 use crate::one_line::one_line;
 use crate::question::Question;
-use crate::slice::slice;
+use crate::slice::Slice;
 
 /// The stack, in bytes, with which a release build evaluates every policy that is accepted at load
 /// without borrowing one. Runtime worker threads should have it.
@@ -51,13 +49,11 @@ pub struct Snapshot {
     /// What policies, schema and entities could do better; not mistakes.
     pub(crate) warnings: Vec<Problem>,
     context_shapes: HashMap<EntityUid, ContextShape>,
-    /// The entities that the conditions of policies name.
-    literals: Vec<EntityUID>,
     /// The height of the tallest policy.
     height: usize,
     on_error: OnError,
     check_requests: bool,
-    authorizer: Authorizer,
+    engine: Engine,
 }
 
 /// The parts of a snapshot; the rest is derived.
@@ -95,7 +91,7 @@ impl Snapshot {
         });
         Self {
             context_shapes: context_shapes.collect(),
-            literals: literals(&policies),
+            engine: Engine::new(policies.as_ref()),
             revision,
             policies,
             schema,
@@ -104,7 +100,6 @@ impl Snapshot {
             height,
             on_error,
             check_requests,
-            authorizer: Authorizer::new(),
         }
     }
 
@@ -192,21 +187,20 @@ impl Snapshot {
             Ok(request) => request,
             Err(error) => return self.refused(&error.to_string()),
         };
-        let entities = match slice(
-            &self.entities,
-            &self.literals,
-            self.schema.as_ref(),
-            question,
-        ) {
+        let slice = match Slice::new(&self.entities, self.schema.as_ref(), question) {
+            Ok(slice) => slice,
+            Err(error) => return self.refused(&error.to_string()),
+        };
+        let candidates = self.engine.candidates(question, |uid| slice.get(uid));
+        let entities = match slice.complete(candidates.literals()) {
             Ok(entities) => entities,
             Err(error) => return self.refused(&error.to_string()),
         };
         let needed = self.stack_needed();
-        let response = stacker::maybe_grow(needed, needed + STACK_BASE, || {
-            self.authorizer
-                .is_authorized(request, self.policies.as_ref(), &entities)
+        let verdict = stacker::maybe_grow(needed, needed + STACK_BASE, || {
+            candidates.judge(request, &entities)
         });
-        self.answer(response)
+        self.answer(verdict)
     }
 
     /// The final Deny to a question that the policies cannot be asked.
@@ -220,61 +214,32 @@ impl Snapshot {
         STACK_BASE + self.height * STACK_PER_LEVEL
     }
 
-    fn answer(&self, response: Response) -> Answer {
-        let Response {
-            decision,
-            diagnostics,
-        } = response;
-        let mut errors = Vec::with_capacity(diagnostics.errors.len());
-        for AuthorizationError::PolicyEvaluationError { id, error } in diagnostics.errors {
+    fn answer(&self, verdict: Verdict) -> Answer {
+        let mut errors = Vec::with_capacity(verdict.errors.len());
+        for (id, error) in verdict.errors {
             // Cedar would skip the policy, and whether it does would depend on the thread.
             if let EvaluationError::RecursionLimit(_) = error {
                 let message = format!("policy `{id}` needs more stack than there is");
                 return Answer::refused(Source::FailClosed, &self.revision, &message);
             }
             errors.push(PolicyError {
-                policy: Some(Arc::from(id.as_ref())),
+                policy: Some(id),
                 message: one_line(&error.to_string()),
             });
         }
-        errors.sort_unstable();
-        let overruled =
-            decision == Decision::Allow && !errors.is_empty() && self.on_error == OnError::Deny;
-        let mut determining_policies: Vec<Arc<str>> = if overruled {
-            Vec::new()
-        } else {
-            diagnostics
-                .reason
-                .iter()
-                .map(|id| Arc::from(id.as_ref()))
-                .collect()
-        };
-        determining_policies.sort_unstable();
-        Answer {
-            decision: if overruled { Decision::Deny } else { decision },
-            determining_policies,
+        let mut answer = Answer {
+            decision: verdict.decision,
+            determining_policies: verdict.determining,
             errors,
             source: Source::Engine,
             revision: Arc::clone(&self.revision),
+        };
+        if answer.is_allow() && !answer.errors.is_empty() && self.on_error == OnError::Deny {
+            answer.decision = Decision::Deny;
+            answer.determining_policies = Vec::new();
         }
+        answer
     }
-}
-
-/// The entities that conditions name. Those that a scope names are compared, never looked into.
-fn literals(policies: &PolicySet) -> Vec<EntityUID> {
-    let policies: &cedar_policy_core::ast::PolicySet = policies.as_ref();
-    let mut literals: Vec<EntityUID> = policies
-        .policies()
-        .filter_map(|policy| policy.non_scope_constraints())
-        .flat_map(Expr::subexpressions)
-        .filter_map(|expression| match expression.expr_kind() {
-            ExprKind::Lit(Literal::EntityUID(uid)) => Some(EntityUID::clone(uid)),
-            _ => None,
-        })
-        .collect();
-    literals.sort_unstable();
-    literals.dedup();
-    literals
 }
 
 #[cfg(test)]

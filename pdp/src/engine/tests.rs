@@ -1,0 +1,272 @@
+//! The engine is right when nobody can tell it from Cedar's own authorizer.
+
+mod mutants;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use cedar_policy::{Authorizer, EntityUid};
+use cedar_policy_core::entities::Dereference;
+
+use self::mutants::{MUTANTS, Mutant};
+use self::world::World;
+use super::*;
+use crate::config::OnError;
+use crate::entity_store::EntityStore;
+use crate::snapshot::{Parts, Snapshot};
+
+/// Worlds of a usual run. `ENGINE_WORLDS` asks for more.
+const WORLDS: u64 = 100;
+/// Questions asked in each.
+const QUESTIONS: usize = 40;
+
+/// What was found out, so that answers can be compared.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    decision: Decision,
+    /// Sorted.
+    determining: Vec<String>,
+    /// Policies and messages, sorted.
+    errors: Vec<(String, String)>,
+}
+
+/// One question and what Cedar says to it.
+struct Case<'a> {
+    question: &'a Question,
+    /// The stored entities with those of the question in their place.
+    entities: cedar_policy::Entities,
+    expected: Finding,
+}
+
+/// How questions were answered.
+#[derive(Default)]
+struct Tally {
+    questions: usize,
+    allowed: usize,
+    forbidden: usize,
+    with_errors: usize,
+    with_given_entities: usize,
+    by_links: usize,
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "what was asked belongs to the result")]
+fn the_engine_answers_as_cedar_does() {
+    let worlds = std::env::var("ENGINE_WORLDS").map_or(WORLDS, |worlds| worlds.parse().unwrap());
+    let mut tally = Tally::default();
+    for seed in 0..worlds {
+        let world = World::new(seed, QUESTIONS);
+        let policies: &PolicySet = world.policies.as_ref();
+        let usual = Engine::new(policies);
+        // As where every principal and resource has many policies.
+        let looking_up = Engine::with_short(policies, 0);
+        let snapshot = snapshot(&world);
+        for case in cases(&world) {
+            let (question, expected) = (case.question, &case.expected);
+            let told = || format!("seed {seed}, {question:?}\n{}", world.policies);
+            for engine in [&usual, &looking_up] {
+                let entities = case.entities.as_ref();
+                let candidates = engine.candidates(question, of(entities));
+                let verdict = candidates.judge(request(question), entities);
+                assert_eq!(Finding::of(verdict), *expected, "{}", told());
+            }
+            let answer = snapshot.decide(question);
+            assert_eq!(Finding::of_answer(&answer), *expected, "{}", told());
+            tally.count(&case);
+        }
+    }
+    println!("{tally}");
+    // Questions to which the answer is always No would prove little.
+    assert!(tally.allowed * 100 >= tally.questions * 30, "{tally}");
+    assert!(tally.forbidden * 100 >= tally.questions * 15, "{tally}");
+    assert!(tally.with_errors * 100 >= tally.questions * 10, "{tally}");
+    assert!(
+        tally.with_given_entities * 100 >= tally.questions * 15,
+        "{tally}"
+    );
+    assert!(tally.by_links * 100 >= tally.questions * 10, "{tally}");
+}
+
+/// What the test above would not notice, it would not protect from.
+#[test]
+fn a_broken_index_is_noticed() {
+    let mut unnoticed: Vec<&Mutant> = MUTANTS.iter().collect();
+    for seed in 0..WORLDS {
+        let world = World::new(seed, QUESTIONS);
+        let cases = cases(&world);
+        let stored =
+            cedar_policy::Entities::from_entities(world.entities.values().cloned(), None).unwrap();
+        for short in [index::SHORT, 0] {
+            unnoticed.retain(|mutant| {
+                let mut engine = Engine::with_short(world.policies.as_ref(), short);
+                mutant.bend(&mut engine);
+                cases.iter().all(|case| {
+                    let (question, entities) = (case.question, case.entities.as_ref());
+                    let met = mutant.met(&engine, question, entities, stored.as_ref());
+                    let verdict = engine.matching(&met).judge(request(question), entities);
+                    Finding::of(verdict) == case.expected
+                })
+            });
+        }
+        if unnoticed.is_empty() {
+            return;
+        }
+    }
+    let unnoticed: Vec<&str> = unnoticed.iter().map(|mutant| mutant.name).collect();
+    panic!("unnoticed: {unnoticed:?}");
+}
+
+fn cases(world: &World) -> Vec<Case<'_>> {
+    let mut cases = Vec::new();
+    for question in &world.questions {
+        let mut all: BTreeMap<EntityUid, _> = world.entities.clone();
+        all.extend(
+            question
+                .entities
+                .iter()
+                .map(|given| (given.uid(), given.clone())),
+        );
+        let entities = cedar_policy::Entities::from_entities(all.into_values(), None).unwrap();
+        let response = Authorizer::new().is_authorized(
+            &cedar_policy::Request::new(
+                question.principal.clone(),
+                question.action.clone(),
+                question.resource.clone(),
+                question.context.clone(),
+                None,
+            )
+            .unwrap(),
+            &world.policies,
+            &entities,
+        );
+        let expected = Finding::of_response(&response);
+        cases.push(Case {
+            question,
+            entities,
+            expected,
+        });
+    }
+    cases
+}
+
+fn snapshot(world: &World) -> Snapshot {
+    let entities = world
+        .entities
+        .values()
+        .map(|entity| entity.as_ref().clone());
+    Snapshot::new(Parts {
+        revision: "".into(),
+        policies: world.policies.clone(),
+        schema: None,
+        entities: EntityStore::new(entities.collect(), None).unwrap(),
+        warnings: Vec::new(),
+        height: 12,
+        on_error: OnError::Cedar,
+        check_requests: false,
+    })
+}
+
+fn of<'e>(entities: &'e Entities) -> impl Fn(&EntityUID) -> Option<&'e Entity> {
+    move |uid| match entities.entity(uid) {
+        Dereference::Data(entity) => Some(entity),
+        Dereference::NoSuchEntity | Dereference::Residual(_) => None,
+    }
+}
+
+fn request(question: &Question) -> Request {
+    use cedar_policy_core::ast::RequestSchemaAllPass;
+    Request::new(
+        (question.principal.as_ref().clone(), None),
+        (question.action.as_ref().clone(), None),
+        (question.resource.as_ref().clone(), None),
+        question.context.as_ref().clone(),
+        None::<&RequestSchemaAllPass>,
+        Extensions::all_available(),
+    )
+    .unwrap()
+}
+
+// === impl Finding ===
+
+impl Finding {
+    /// In the order in which the engine gives it, which must be sorted.
+    fn of(verdict: Verdict) -> Self {
+        let determining = verdict.determining.iter().map(ToString::to_string);
+        let errors = verdict.errors.iter();
+        Self {
+            decision: verdict.decision,
+            determining: determining.collect(),
+            errors: errors
+                .map(|(id, error)| (id.to_string(), error.to_string()))
+                .collect(),
+        }
+    }
+
+    fn of_answer(answer: &crate::answer::Answer) -> Self {
+        let policy =
+            |error: &crate::answer::PolicyError| error.policy.as_deref().map(str::to_owned);
+        let determining = answer.determining_policies.iter().map(ToString::to_string);
+        let errors = answer.errors.iter();
+        Self {
+            decision: answer.decision,
+            determining: determining.collect(),
+            errors: errors
+                .map(|error| (policy(error).unwrap_or_default(), error.message.clone()))
+                .collect(),
+        }
+    }
+
+    fn of_response(response: &cedar_policy::Response) -> Self {
+        let diagnostics = response.diagnostics();
+        let mut determining: Vec<String> = diagnostics.reason().map(ToString::to_string).collect();
+        let mut errors: Vec<(String, String)> = diagnostics
+            .errors()
+            .map(|error| match error {
+                cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
+                    (error.policy_id().to_string(), error.inner().to_string())
+                }
+            })
+            .collect();
+        determining.sort_unstable();
+        errors.sort_unstable();
+        Self {
+            decision: response.decision(),
+            determining,
+            errors,
+        }
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn count(&mut self, case: &Case<'_>) {
+        let expected = &case.expected;
+        let determined = !expected.determining.is_empty();
+        let link = |id: &String| id.starts_with("link");
+        self.questions += 1;
+        self.allowed += usize::from(expected.decision == Decision::Allow);
+        self.forbidden += usize::from(expected.decision == Decision::Deny && determined);
+        self.with_errors += usize::from(!expected.errors.is_empty());
+        self.with_given_entities += usize::from(!case.question.entities.is_empty());
+        self.by_links += usize::from(expected.determining.iter().any(link));
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |part: usize| part * 100 / self.questions.max(1);
+        write!(
+            f,
+            "{} questions: {} % allowed, {} % forbidden, {} % with errors, {} % with entities of their own, \
+             {} % determined by links",
+            self.questions,
+            percent(self.allowed),
+            percent(self.forbidden),
+            percent(self.with_errors),
+            percent(self.with_given_entities),
+            percent(self.by_links),
+        )
+    }
+}

@@ -1,0 +1,425 @@
+//! Engines that are wrong in one way each.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// One way of being wrong.
+pub(super) struct Mutant {
+    pub(super) name: &'static str,
+    fault: Fault,
+}
+
+/// Where it is wrong.
+enum Fault {
+    /// In what is known of the policies.
+    Engine(fn(&mut Engine)),
+    /// In what is made of a question.
+    Met(fn(&Sight<'_>, &mut Met)),
+}
+
+/// All that a question is judged by.
+struct Sight<'a> {
+    engine: &'a Engine,
+    question: &'a Question,
+    entities: &'a Entities,
+    /// Without what the question brought along.
+    stored: &'a Entities,
+}
+
+use Fault::{Engine as InEngine, Met as InMet};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "policies for any principal are dropped",
+        fault: InEngine(|engine| keep(engine, |_, entry| entry.principal != ANY)),
+    },
+    Mutant {
+        name: "policies for any action are dropped",
+        fault: InEngine(|engine| keep(engine, |_, entry| entry.action != ANY)),
+    },
+    Mutant {
+        name: "policies for any resource are dropped",
+        fault: InEngine(|engine| keep(engine, |_, entry| entry.resource != ANY)),
+    },
+    Mutant {
+        name: "`principal ==` is dropped",
+        fault: InEngine(|engine| engine.principals.exactly.clear()),
+    },
+    Mutant {
+        name: "`action ==` is dropped",
+        fault: InEngine(|engine| engine.actions.exactly.clear()),
+    },
+    Mutant {
+        name: "`resource ==` is dropped",
+        fault: InEngine(|engine| engine.resources.exactly.clear()),
+    },
+    Mutant {
+        name: "`principal is` is dropped",
+        fault: InEngine(|engine| engine.principals.is.clear()),
+    },
+    Mutant {
+        name: "`resource is` is dropped",
+        fault: InEngine(|engine| engine.resources.is.clear()),
+    },
+    Mutant {
+        name: "`principal in` is dropped",
+        fault: InEngine(|engine| forget_in(&mut engine.principals)),
+    },
+    Mutant {
+        name: "`action in` is dropped",
+        fault: InEngine(|engine| forget_in(&mut engine.actions)),
+    },
+    Mutant {
+        name: "`resource in` is dropped",
+        fault: InEngine(|engine| forget_in(&mut engine.resources)),
+    },
+    Mutant {
+        name: "`principal is … in` is dropped",
+        fault: InEngine(|engine| forget_is_in(&mut engine.principals)),
+    },
+    Mutant {
+        name: "`resource is … in` is dropped",
+        fault: InEngine(|engine| forget_is_in(&mut engine.resources)),
+    },
+    Mutant {
+        name: "`principal is` is ignored",
+        fault: InEngine(|engine| {
+            let is: Vec<u32> = engine.principals.is.values().copied().collect();
+            change(engine, |entry| {
+                if is.contains(&entry.principal) {
+                    entry.principal = ANY;
+                }
+            });
+        }),
+    },
+    Mutant {
+        name: "`resource is` is ignored",
+        fault: InEngine(|engine| {
+            let is: Vec<u32> = engine.resources.is.values().copied().collect();
+            change(engine, |entry| {
+                if is.contains(&entry.resource) {
+                    entry.resource = ANY;
+                }
+            });
+        }),
+    },
+    Mutant {
+        name: "the type in `principal is … in` is ignored",
+        fault: InEngine(|engine| {
+            let renumbered = ignore_type(&mut engine.principals);
+            change(engine, |entry| renumber(&mut entry.principal, &renumbered));
+        }),
+    },
+    Mutant {
+        name: "the type in `resource is … in` is ignored",
+        fault: InEngine(|engine| {
+            let renumbered = ignore_type(&mut engine.resources);
+            change(engine, |entry| renumber(&mut entry.resource, &renumbered));
+        }),
+    },
+    Mutant {
+        name: "`principal ==` is taken for `in`",
+        fault: InEngine(|engine| {
+            let renumbered = exactly_to_within(&mut engine.principals);
+            change(engine, |entry| renumber(&mut entry.principal, &renumbered));
+        }),
+    },
+    Mutant {
+        name: "`resource ==` is taken for `in`",
+        fault: InEngine(|engine| {
+            let renumbered = exactly_to_within(&mut engine.resources);
+            change(engine, |entry| renumber(&mut entry.resource, &renumbered));
+        }),
+    },
+    Mutant {
+        name: "`action ==` is taken for `in`",
+        fault: InEngine(|engine| {
+            let renumbered = exactly_to_within(&mut engine.actions);
+            change(engine, |entry| renumber(&mut entry.action, &renumbered));
+        }),
+    },
+    Mutant {
+        name: "of a list of actions the first alone counts",
+        fault: InEngine(|engine| {
+            let mut seen = BTreeSet::new();
+            keep(engine, |_, entry| seen.insert(entry.rule));
+        }),
+    },
+    Mutant {
+        name: "the principal is ignored",
+        fault: InEngine(|engine| change(engine, |entry| entry.principal = ANY)),
+    },
+    Mutant {
+        name: "the action is ignored",
+        fault: InEngine(|engine| change(engine, |entry| entry.action = ANY)),
+    },
+    Mutant {
+        name: "the resource is ignored",
+        fault: InEngine(|engine| change(engine, |entry| entry.resource = ANY)),
+    },
+    Mutant {
+        name: "principal and resource are mistaken for each other",
+        fault: InEngine(|engine| std::mem::swap(&mut engine.principals, &mut engine.resources)),
+    },
+    Mutant {
+        name: "forbids are dropped",
+        fault: InEngine(|engine| {
+            keep(engine, |rules, entry| {
+                rules[entry.rule as usize].effect == Effect::Permit
+            });
+        }),
+    },
+    Mutant {
+        name: "forbids are taken for permits",
+        fault: InEngine(|engine| {
+            engine
+                .rules
+                .iter_mut()
+                .for_each(|rule| rule.effect = Effect::Permit);
+        }),
+    },
+    Mutant {
+        name: "conditions are ignored",
+        fault: InEngine(|engine| {
+            engine
+                .rules
+                .iter_mut()
+                .for_each(|rule| rule.condition = None)
+        }),
+    },
+    Mutant {
+        name: "links are dropped",
+        fault: InEngine(|engine| {
+            keep(engine, |rules, entry| {
+                !rules[entry.rule as usize].id.starts_with("link")
+            });
+        }),
+    },
+    Mutant {
+        name: "the last policy of each principal is dropped",
+        fault: InEngine(|engine| {
+            let entries = engine.index.entries.clone();
+            let last = |entry: &Entry| {
+                let same = entries
+                    .iter()
+                    .filter(|other| other.principal == entry.principal);
+                same.max() == Some(entry)
+            };
+            keep(engine, |_, entry| !last(entry));
+        }),
+    },
+    Mutant {
+        name: "the last policy of all is dropped",
+        fault: InEngine(|engine| {
+            let last = engine.index.entries.last().copied();
+            keep(engine, |_, entry| Some(*entry) != last);
+        }),
+    },
+    Mutant {
+        name: "the principal's ancestors are missed",
+        fault: InMet(|sight, met| {
+            met.principal = sight
+                .engine
+                .principals
+                .met_by(sight.principal(), [].into_iter());
+        }),
+    },
+    Mutant {
+        name: "the action's groups are missed",
+        fault: InMet(|sight, met| {
+            let action = sight.question.action.as_ref();
+            met.action = sight.engine.actions.met_by(action, [].into_iter());
+        }),
+    },
+    Mutant {
+        name: "the resource's ancestors are missed",
+        fault: InMet(|sight, met| {
+            met.resource = sight
+                .engine
+                .resources
+                .met_by(sight.resource(), [].into_iter());
+        }),
+    },
+    Mutant {
+        name: "the principal's ancestors beyond its parents are missed",
+        fault: InMet(|sight, met| {
+            let parents = sight
+                .of(sight.principal())
+                .into_iter()
+                .flat_map(Entity::parents);
+            met.principal = sight.engine.principals.met_by(sight.principal(), parents);
+        }),
+    },
+    Mutant {
+        name: "the resource's parents are missed, not those beyond",
+        fault: InMet(|sight, met| {
+            let beyond = sight
+                .of(sight.resource())
+                .into_iter()
+                .flat_map(Entity::indirect_ancestors);
+            met.resource = sight.engine.resources.met_by(sight.resource(), beyond);
+        }),
+    },
+    Mutant {
+        name: "one ancestor of the principal is missed",
+        fault: InMet(|sight, met| {
+            let mut ancestors: Vec<&EntityUID> = sight
+                .of(sight.principal())
+                .into_iter()
+                .flat_map(Entity::ancestors)
+                .collect();
+            ancestors.sort_unstable();
+            let ancestors = ancestors.into_iter().skip(1);
+            met.principal = sight.engine.principals.met_by(sight.principal(), ancestors);
+        }),
+    },
+    Mutant {
+        name: "a principal is not in itself",
+        fault: InMet(|sight, met| {
+            forget_itself(
+                &sight.engine.principals,
+                sight.principal(),
+                &mut met.principal,
+            );
+        }),
+    },
+    Mutant {
+        name: "an action is not in itself",
+        fault: InMet(|sight, met| {
+            forget_itself(
+                &sight.engine.actions,
+                sight.question.action.as_ref(),
+                &mut met.action,
+            );
+        }),
+    },
+    Mutant {
+        name: "a resource is not in itself",
+        fault: InMet(|sight, met| {
+            forget_itself(&sight.engine.resources, sight.resource(), &mut met.resource);
+        }),
+    },
+    Mutant {
+        name: "the types of ancestors count as the principal's",
+        fault: InMet(|sight, met| {
+            let ancestors = sight
+                .of(sight.principal())
+                .into_iter()
+                .flat_map(Entity::ancestors);
+            let types =
+                ancestors.filter_map(|uid| sight.engine.principals.is.get(uid.entity_type()));
+            met.principal.extend(types);
+            met.principal.sort_unstable();
+        }),
+    },
+    Mutant {
+        name: "the question's own entities are not asked for ancestors",
+        fault: InMet(|sight, met| {
+            *met = sight.engine.met_by(sight.question, of(sight.stored));
+        }),
+    },
+];
+
+// === impl Mutant ===
+
+impl Mutant {
+    pub(super) fn bend(&self, engine: &mut Engine) {
+        if let Fault::Engine(bend) = self.fault {
+            bend(engine);
+        }
+    }
+
+    pub(super) fn met(
+        &self,
+        engine: &Engine,
+        question: &Question,
+        entities: &Entities,
+        stored: &Entities,
+    ) -> Met {
+        let mut met = engine.met_by(question, of(entities));
+        if let Fault::Met(bend) = self.fault {
+            let sight = Sight {
+                engine,
+                question,
+                entities,
+                stored,
+            };
+            bend(&sight, &mut met);
+        }
+        met
+    }
+}
+
+// === impl Sight ===
+
+impl<'a> Sight<'a> {
+    fn principal(&self) -> &'a EntityUID {
+        self.question.principal.as_ref()
+    }
+
+    fn resource(&self) -> &'a EntityUID {
+        self.question.resource.as_ref()
+    }
+
+    fn of(&self, uid: &EntityUID) -> Option<&'a Entity> {
+        of(self.entities)(uid)
+    }
+}
+
+fn keep(engine: &mut Engine, mut keep: impl FnMut(&[Rule], &Entry) -> bool) {
+    let mut entries = engine.index.entries.clone();
+    entries.retain(|entry| keep(&engine.rules, entry));
+    engine.index = Index::new(entries, engine.index.short);
+}
+
+fn change(engine: &mut Engine, change: impl FnMut(&mut Entry)) {
+    let mut entries = engine.index.entries.clone();
+    entries.iter_mut().for_each(change);
+    engine.index = Index::new(entries, engine.index.short);
+}
+
+fn renumber(constraint: &mut u32, renumbered: &[(u32, u32)]) {
+    if let Some((_, new)) = renumbered.iter().find(|(old, _)| old == constraint) {
+        *constraint = *new;
+    }
+}
+
+fn forget_in(axis: &mut Axis) {
+    axis.within
+        .values_mut()
+        .for_each(|within| within.of_any_type = None);
+}
+
+fn forget_is_in(axis: &mut Axis) {
+    axis.within
+        .values_mut()
+        .for_each(|within| within.of_type.clear());
+}
+
+fn forget_itself(axis: &Axis, uid: &EntityUID, met: &mut Vec<u32>) {
+    if let Some(within) = axis.within.get(uid) {
+        let itself = within.of_type.iter().map(|(_, constraint)| *constraint);
+        let itself: Vec<u32> = itself.chain(within.of_any_type).collect();
+        met.retain(|constraint| !itself.contains(constraint));
+    }
+}
+
+fn ignore_type(axis: &mut Axis) -> Vec<(u32, u32)> {
+    let uids: Vec<EntityUID> = axis.within.keys().cloned().collect();
+    let mut renumbered = Vec::new();
+    for uid in uids {
+        let within = axis.within(&uid);
+        let of_type = &axis.within[&uid].of_type;
+        renumbered.extend(of_type.iter().map(|(_, constraint)| (*constraint, within)));
+    }
+    renumbered
+}
+
+fn exactly_to_within(axis: &mut Axis) -> Vec<(u32, u32)> {
+    let exactly: Vec<(EntityUID, u32)> = axis.exactly.drain().collect();
+    exactly
+        .into_iter()
+        .map(|(uid, constraint)| (constraint, axis.within(&uid)))
+        .collect()
+}
