@@ -22,7 +22,7 @@ use crate::context::Facts;
 use crate::credentials;
 use crate::decide::{self, Permit};
 use crate::path::CanonicalPath;
-use crate::principal::{PrincipalFault, Principals};
+use crate::principal::Principals;
 use crate::rejection::{Reason, Rejection};
 use crate::routes::{Matched, NoRoute, RouteTable, Rule, UndecodableParam};
 
@@ -142,7 +142,11 @@ impl Gate {
         let id = identity.principal_id.as_str();
         let resource = rule.resource(matched, id).map_err(undecodable)?;
         let given = rule.attributes(matched, id).map_err(undecodable)?;
-        let principal = self.principals.uid(identity).map_err(unmapped)?;
+        let mapping = self
+            .principals
+            .of(identity)
+            .ok_or_else(|| forbid("the issuer has no principal mapping"))?;
+        let principal = mapping.uid(identity);
 
         // What the route says of a resource is for want of anything better: what is proved or stored counts first.
         let mut entities = Vec::with_capacity(2);
@@ -152,11 +156,7 @@ impl Gate {
         } else if snapshot.stored(&resource).is_none() {
             entities.push(described(&resource, given)?);
         }
-        entities.push(
-            self.principals
-                .entity(identity, snapshot, missing)
-                .map_err(unmapped)?,
-        );
+        entities.push(mapping.entity(principal.clone(), identity, snapshot, missing));
 
         Ok(Question {
             principal,
@@ -246,10 +246,6 @@ fn described(uid: &EntityUid, given: Vec<(String, String)>) -> Result<Entity, Re
         .collect();
     Entity::new(uid.clone(), attributes, HashSet::new())
         .map_err(|error| forbid(format!("no resource: {error}")))
-}
-
-fn unmapped(fault: PrincipalFault) -> Rejection {
-    forbid(fault.to_string())
 }
 
 fn undecodable(fault: UndecodableParam) -> Rejection {
