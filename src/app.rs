@@ -100,12 +100,21 @@ impl Bound {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
         background.spawn(
-            Arc::clone(&pdp).watch(until_stop(stopped.clone())).instrument(info_span!("policies")),
+            Arc::clone(&pdp)
+                .watch(until_stop(stopped.clone()))
+                .instrument(info_span!("policies")),
         );
-        background.spawn(issuers.run(until_stop(stopped)).instrument(info_span!("keys")));
+        background.spawn(
+            issuers
+                .run(until_stop(stopped))
+                .instrument(info_span!("keys")),
+        );
 
         let (trigger, drain) = listener::drain();
-        let addresses = listeners.iter().map(|(name, at)| (*name, at.address().clone())).collect();
+        let addresses = listeners
+            .iter()
+            .map(|(name, at)| (*name, at.address().clone()))
+            .collect();
         let mut servers = JoinSet::new();
         for (name, listener) in listeners {
             let drain = drain.clone();
@@ -145,7 +154,10 @@ impl Bound {
 
     /// Where one listener is.
     pub(crate) fn address(&self, name: &str) -> Option<&Address> {
-        self.addresses.iter().find(|(known, _)| *known == name).map(|(_, address)| address)
+        self.addresses
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, address)| address)
     }
 
     /// Serves until `shutdown`, then drains: unready, no new connections, requests in flight finish
@@ -186,7 +198,10 @@ impl System {
         });
         let issuers = keep(issuers, &mut problems);
         let pdp = Pdp::open(&config.policies, registry).map_err(|mistakes| {
-            mistakes.into_iter().map(|problem| config.place(problem)).collect()
+            mistakes
+                .into_iter()
+                .map(|problem| config.place(problem))
+                .collect()
         });
         let parts = keep(pdp, &mut problems).and_then(|pdp| {
             if let Some(schema) = pdp.snapshot().schema() {
@@ -208,7 +223,11 @@ impl System {
         match (issuers, parts) {
             (Some(issuers), Some((pdp, routes, principals))) if problems.is_empty() => {
                 let gate = Gate::new(routes, Arc::clone(&issuers), principals, Arc::clone(&pdp));
-                Ok(Self { pdp, issuers, gate: Arc::new(gate) })
+                Ok(Self {
+                    pdp,
+                    issuers,
+                    gate: Arc::new(gate),
+                })
             }
             _ => Err(StartError::Configuration(problems)),
         }
@@ -226,7 +245,9 @@ fn reverse_proxy(
     gate: Arc<Gate>,
     registry: &Registry,
 ) -> Result<Option<ReverseProxy>, StartError> {
-    let Some(upstream) = &config.upstream else { return Ok(None) };
+    let Some(upstream) = &config.upstream else {
+        return Ok(None);
+    };
     let realm = Realm::new(&config.realm)
         .map_err(|message| StartError::Configuration(vec![config.problem("realm", message)]))?;
     match ReverseProxy::new(gate, upstream, &config.forwarded, realm, registry) {
@@ -235,7 +256,9 @@ fn reverse_proxy(
             let placed = |(key, message): (String, String)| {
                 config.problem(&format!("upstream.{key}"), message)
             };
-            Err(StartError::Configuration(mistakes.into_iter().map(placed).collect()))
+            Err(StartError::Configuration(
+                mistakes.into_iter().map(placed).collect(),
+            ))
         }
         Err(error) => Err(StartError::Proxy(error)),
     }
@@ -258,7 +281,11 @@ async fn bind(
         let (limits, timeouts) = (config.limits.clone(), config.timeouts.clone());
         let listener = Listener::bind(name, address, limits, timeouts, metrics.clone())
             .await
-            .map_err(|source| StartError::Bind { name, address: address.clone(), source })?;
+            .map_err(|source| StartError::Bind {
+                name,
+                address: address.clone(),
+                source,
+            })?;
         listeners.push((name, listener));
     }
     Ok(listeners)
@@ -271,5 +298,7 @@ async fn serve_api(listener: Listener, api: Router, drain: Drain) {
         let mut api = api.clone();
         async move { api.call(request.map(Body::new)).await }
     });
-    listener.serve(service, |fault| proxy::refuse(fault).map(Body::new), drain).await;
+    listener
+        .serve(service, |fault| proxy::refuse(fault).map(Body::new), drain)
+        .await;
 }

@@ -4,29 +4,30 @@
 //! layer writes it. A slow reader of the log never delays a request: lines are queued for a thread
 //! of their own, and when the queue is full a line is dropped and counted.
 
+mod queue;
+
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::time::SystemTime;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, Registry};
 use tracing::field::{Field, Visit};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer};
+
+use queue::Queue;
+pub(crate) use queue::Writer;
 
 use crate::config::{DecisionLogConfig, DecisionLogFormat, DecisionLogSink};
 
 /// The target of decision events.
 pub(crate) const TARGET: &str = "portcullis::decision";
 
-/// Lines that may wait for the writer.
-const QUEUE: usize = 16_384;
-
 /// A layer that writes decision events.
 pub(crate) struct DecisionLog {
-    writer: NonBlocking,
+    queue: Queue,
     format: DecisionLogFormat,
 }
 
@@ -55,7 +56,7 @@ struct ReadableLine {
 
 /// Counts the lines that were dropped because the queue was full.
 struct Dropped {
-    lines: ErrorCounter,
+    queue: Queue,
     counter: IntCounter,
 }
 
@@ -69,17 +70,14 @@ impl DecisionLog {
     pub(crate) fn open(
         settings: &DecisionLogConfig,
         registry: &Registry,
-    ) -> io::Result<Option<(Self, WorkerGuard)>> {
-        let queue = NonBlockingBuilder::default()
-            .buffered_lines_limit(QUEUE)
-            .lossy(true);
-        let (writer, guard) = match &settings.to {
+    ) -> io::Result<Option<(Self, Writer)>> {
+        let (queue, writer) = match &settings.to {
             DecisionLogSink::None => return Ok(None),
-            DecisionLogSink::Stdout => queue.finish(buffered(io::stdout())),
-            DecisionLogSink::Stderr => queue.finish(buffered(io::stderr())),
-            DecisionLogSink::File(path) => queue.finish(buffered(
-                OpenOptions::new().append(true).create(true).open(path)?,
-            )),
+            DecisionLogSink::Stdout => Queue::start(io::stdout())?,
+            DecisionLogSink::Stderr => Queue::start(io::stderr())?,
+            DecisionLogSink::File(path) => {
+                Queue::start(OpenOptions::new().append(true).create(true).open(path)?)?
+            }
         };
         let counter = IntCounter::new(
             "portcullis_decision_log_dropped_total",
@@ -87,7 +85,7 @@ impl DecisionLog {
         )
         .map_err(io::Error::other)?;
         let dropped = Dropped {
-            lines: writer.error_counter(),
+            queue: queue.clone(),
             counter,
         };
         registry
@@ -95,10 +93,10 @@ impl DecisionLog {
             .map_err(io::Error::other)?;
         Ok(Some((
             Self {
-                writer,
+                queue,
                 format: settings.format,
             },
-            guard,
+            writer,
         )))
     }
 }
@@ -120,8 +118,7 @@ impl<S: tracing::Subscriber> Layer<S> for DecisionLog {
                 line.render(&time.to_string())
             }
         };
-        // Lossy by choice, and counted: see the metric.
-        let _ = self.writer.clone().write_all(line.as_bytes());
+        self.queue.push(line.as_bytes());
     }
 }
 
@@ -245,11 +242,6 @@ impl Visit for ReadableLine {
     }
 }
 
-/// One system call for many lines; the writer's thread flushes whenever its queue is empty.
-fn buffered<W: io::Write>(sink: W) -> BufWriter<W> {
-    BufWriter::with_capacity(64 * 1024, sink)
-}
-
 /// What a client sent must not move the reader's cursor or forge a second line.
 fn printable(text: &str) -> String {
     text.chars()
@@ -271,9 +263,8 @@ impl Collector for Dropped {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let dropped = self.lines.dropped_lines() as u64;
         self.counter
-            .inc_by(dropped.saturating_sub(self.counter.get()));
+            .inc_by(self.queue.dropped().saturating_sub(self.counter.get()));
         self.counter.collect()
     }
 }

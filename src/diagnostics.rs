@@ -11,7 +11,7 @@ use crate::decision_log::{self, DecisionLog};
 
 /// Keeps the writer of the decision log alive; what is queued is written when it is dropped.
 pub(crate) struct Guard {
-    _decisions: Option<tracing_appender::non_blocking::WorkerGuard>,
+    _decisions: Option<decision_log::Writer>,
 }
 
 /// Installs the subscriber: diagnostics at `info` unless `PORTCULLIS_LOG` says otherwise (the
@@ -27,13 +27,15 @@ pub(crate) fn install(
         Some((log, guard)) => (Some(log), Some(guard)),
         None => (None, None),
     };
-    let levels = EnvFilter::try_from_env("PORTCULLIS_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let levels =
+        EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let diagnostics = fmt::layer()
         .with_writer(io::stderr)
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        .with_filter(filter_fn(|metadata| metadata.target() != decision_log::TARGET))
+        .with_filter(filter_fn(|metadata| {
+            metadata.target() != decision_log::TARGET
+        }))
         .with_filter(levels);
     let only_decisions = Targets::new().with_target(decision_log::TARGET, tracing::Level::INFO);
     // A second initialisation happens only in tests that start two applications in one process.

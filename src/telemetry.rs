@@ -72,7 +72,11 @@ impl Telemetry {
 }
 
 async fn readyz(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    let status = if telemetry.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if telemetry.ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(telemetry.details())).into_response()
 }
 

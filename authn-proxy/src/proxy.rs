@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -68,16 +68,6 @@ pub enum StartError {
     #[error("no random numbers")]
     Random,
 }
-
-/// Statuses after which the connection is not trusted to carry another request: what was wrong with this one may have
-/// been its framing.
-const CLOSING: &[StatusCode] = &[
-    StatusCode::BAD_REQUEST,
-    StatusCode::REQUEST_TIMEOUT,
-    StatusCode::PAYLOAD_TOO_LARGE,
-    StatusCode::NOT_IMPLEMENTED,
-    StatusCode::LOOP_DETECTED,
-];
 
 // === impl ReverseProxy ===
 
@@ -153,14 +143,17 @@ impl Parts {
         let whole = body.is_end_stream();
 
         let mut response = match self.exchange(head, body, origin, &mut exchange).await {
-            Ok(response) => self.relay(response, exchange),
+            Ok(response) => self.relay(response, version, exchange),
             Err(rejection) => {
                 exchange.rejected(&rejection);
+                // On HTTP/1 a refusal is the last answer: what was sent along with the request is not served, and the
+                // rest of its body neither read as a request nor waited for.
+                let last =
+                    version < Version::HTTP_2 && !(whole && rejection.reason().is_upstreams());
                 let mut response = rejection
                     .into_response(&self.realm, request_id.as_str())
                     .map(ResponseBody::own);
-                // The rest of the body would be read as the next request, or waited for in vain.
-                if version < Version::HTTP_2 && (!whole || CLOSING.contains(&response.status())) {
+                if last {
                     response
                         .headers_mut()
                         .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -288,19 +281,37 @@ impl Parts {
             if empty_length || expects_body {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             }
-        } else if let Some(length) = body.size_hint().exact() {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        } else if self.upstream.protocol() == Protocol::Http1 {
-            // Said outright, or the client library would leave out the body of a GET.
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            return;
+        }
+        let http1 = self.upstream.protocol() == Protocol::Http1;
+        match body.size_hint().exact() {
+            // On HTTP/1 trailers can only follow chunks.
+            Some(length) if !(http1 && headers.contains_key(TRAILER)) => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            _ if http1 => {
+                // Said outright, or the client library would leave out the body of a GET.
+                headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            _ => {}
         }
     }
 
-    /// Passes a response on while it arrives.
-    fn relay(&self, response: Response<Incoming>, exchange: Exchange) -> Response<ResponseBody> {
+    /// Passes a response on while it arrives, to a client that speaks `version`.
+    fn relay(
+        &self,
+        response: Response<Incoming>,
+        version: Version,
+        exchange: Exchange,
+    ) -> Response<ResponseBody> {
         let (head, incoming) = response.into_parts();
         let mut headers = head.headers;
         self.rules.strip_response(&mut headers);
+        if version == Version::HTTP_11 && headers.contains_key(TRAILER) && !incoming.is_end_stream()
+        {
+            headers.remove(CONTENT_LENGTH);
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         self.pseudonym.sign(head.version, &mut headers);
         let upload = exchange.upload().cloned();
         let body = ResponseBody::relayed(Relay {

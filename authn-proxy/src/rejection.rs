@@ -215,6 +215,11 @@ pub fn render_fault(fault: &listener::Fault, request_id: &str) -> Response<Full<
 // === impl Reason ===
 
 impl Reason {
+    /// Whether the request was admitted and it is the upstream that failed it.
+    pub(crate) fn is_upstreams(&self) -> bool {
+        matches!(self, Self::UpstreamUnavailable | Self::UpstreamTimeout)
+    }
+
     fn face(&self) -> Face {
         use StatusCode as S;
         let (status, code, message, retry_after) = match self {

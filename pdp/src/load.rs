@@ -9,21 +9,29 @@ mod schema;
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use settings::Problem;
 
 use crate::config::OnError;
-use crate::scan::{Scan, unreadable};
+use crate::scan::{Found, Scan, Stamp, unreadable};
 use crate::snapshot::{Parts, Snapshot};
 
 pub use depth::{MAX_HEIGHT, MAX_NESTING};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// How long files must not have changed to be taken over: some are written in two steps, emptied
+/// and then filled.
+pub(crate) const STEADY: Duration = Duration::from_millis(200);
+
+/// How often sources are read that change meanwhile, until the next look.
+const READS: usize = 5;
 
 /// Stack of the thread that parses and validates. Parsing, lowering and type checking recurse with
 /// the depth of the text, which [`MAX_NESTING`] and [`MAX_HEIGHT`] bound; the memory is only
@@ -87,30 +95,79 @@ pub struct Text {
 /// # Errors
 /// Every mistake in every file.
 pub fn load(sources: &Sources, rules: Rules) -> Result<Snapshot, Vec<Problem>> {
-    let scan = Scan::of(sources)?;
-    build(read(sources, &scan)?, rules)
+    let (_, texts) = read_new(sources)?;
+    build(texts, rules)
 }
 
-/// Reads the files that a scan found.
-pub(crate) fn read(sources: &Sources, scan: &Scan) -> Result<Texts, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let mut take = |path: &Path| match read_file(path) {
-        Ok(content) => Some(Text {
-            path: path.to_owned(),
+/// Reads sources that nobody has looked at before, and so without a pause unless something has
+/// been written just now.
+pub(crate) fn read_new(sources: &Sources) -> Result<(Scan, Texts), Vec<Problem>> {
+    let scan = Scan::of(sources);
+    let pause = scan.changed_within(STEADY, SystemTime::now());
+    read_steady(sources, scan, if pause { STEADY } else { Duration::ZERO })
+}
+
+/// Reads the sources as they stood at one moment. A scan before and one after the read must be
+/// equal: else there are policies of two versions, and a `forbid` that is in both may be missing.
+/// `pause` lies between the scans, so that a file that is being written is not taken for a whole
+/// one.
+///
+/// # Errors
+/// Every source that cannot be read, or that they do not hold still.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "files tell of no end of a change, and this thread serves no requests"
+)]
+pub(crate) fn read_steady(
+    sources: &Sources,
+    mut scan: Scan,
+    mut pause: Duration,
+) -> Result<(Scan, Texts), Vec<Problem>> {
+    for _ in 0..READS {
+        thread::sleep(pause);
+        let texts = read(&scan);
+        let after = Scan::of(sources);
+        match texts {
+            Ok(Some(texts)) if after == scan => return Ok((scan, texts)),
+            Err(problems) if after == scan => return Err(problems),
+            _ => {}
+        }
+        scan = after;
+        pause = STEADY;
+    }
+    Err(vec![Problem::of_file(
+        &sources.policies,
+        "keeps changing while it is read",
+    )])
+}
+
+/// Reads the files that a scan found; `None` when one is no longer what the scan saw.
+fn read(scan: &Scan) -> Result<Option<Texts>, Vec<Problem>> {
+    let mut problems = scan.problems.clone();
+    let mut changed = false;
+    let mut take = |file: &Found| match read_file(file) {
+        Ok(Some(content)) => Some(Text {
+            path: file.path.clone(),
             content,
         }),
+        Ok(None) => {
+            changed = true;
+            None
+        }
         Err(problem) => {
             problems.push(problem);
             None
         }
     };
     let texts = Texts {
-        policies: scan.policies.iter().filter_map(|path| take(path)).collect(),
-        schema: sources.schema.as_deref().and_then(&mut take),
-        entities: sources.entities.as_deref().and_then(&mut take),
+        policies: scan.policies.iter().filter_map(&mut take).collect(),
+        schema: scan.schema.as_ref().and_then(&mut take),
+        entities: scan.entities.as_ref().and_then(&mut take),
     };
-    if problems.is_empty() {
-        Ok(texts)
+    if changed {
+        Ok(None)
+    } else if problems.is_empty() {
+        Ok(Some(texts))
     } else {
         Err(problems)
     }
@@ -205,21 +262,31 @@ fn revision(
     revision.into()
 }
 
-fn read_file(path: &Path) -> Result<String, Problem> {
+/// Reads one file; `None` when it is not, before and after, the file that was found. A link may
+/// have been swapped and swapped back meanwhile, which no later scan shows.
+fn read_file(found: &Found) -> Result<Option<String>, Problem> {
+    let path = &*found.path;
     let fail = |error| unreadable(path, &error);
+    let file = File::open(path).map_err(fail)?;
+    let as_found = || Ok(Stamp::of(&file.metadata().map_err(fail)?) == found.stamp);
+    if !as_found()? {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(fail)?
+    (&file)
         .take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(fail)?;
+    if !as_found()? {
+        return Ok(None);
+    }
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(Problem::of_file(
             path,
             format!("is larger than {} MiB", MAX_FILE_BYTES >> 20),
         ));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map(Some).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let before =
             String::from_utf8_lossy(error.as_bytes().get(..at).unwrap_or_default()).into_owned();

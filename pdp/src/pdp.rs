@@ -19,6 +19,10 @@ use crate::question::Question;
 use crate::scan::Scan;
 use crate::snapshot::Snapshot;
 
+/// Looks come every few seconds and end at once; that none has ended for so long, as on a network
+/// file system that hangs, is a problem.
+const SILENT: Duration = Duration::from_secs(15);
+
 /// A policy decision point over one policy store.
 #[derive(Debug)]
 pub struct Pdp {
@@ -30,7 +34,7 @@ pub struct Pdp {
     namespace: Namespace,
     pub(crate) sources: Sources,
     rules: Rules,
-    /// The scan whose content was last judged, good or bad. Held for the whole of a refresh, so
+    /// The scan whose content was last judged, good or bad. Never one with problems. Held for the whole of a refresh, so
     /// that there is one at a time; nothing else takes it.
     judged: Mutex<Option<Scan>>,
     /// What is wrong with the source now.
@@ -94,8 +98,8 @@ impl Pdp {
             validate: true,
             on_error: config.on_error,
         };
-        let scan = Scan::of(&sources)?;
-        let snapshot = load::build(load::read(&sources, &scan)?, rules)?;
+        let (scan, texts) = load::read_new(&sources)?;
+        let snapshot = load::build(texts, rules)?;
         let metrics = Metrics::register(registry).map_err(|error| {
             vec![setting(
                 "policies",
@@ -163,12 +167,19 @@ impl Pdp {
     pub fn health(&self) -> Health {
         let snapshot = self.current.load();
         let age = self.age();
+        let mut problems = self.problems.load().to_vec();
+        if problems.is_empty() && age > SILENT {
+            problems.push(Problem::of_file(
+                &self.sources.policies,
+                format!("no look has ended for {} s", age.as_secs()),
+            ));
+        }
         Health {
             revision: Arc::clone(snapshot.revision()),
             policies: snapshot.policies.num_of_policies(),
             age,
             fresh: age <= self.max_staleness,
-            problems: self.problems.load().to_vec(),
+            problems,
         }
     }
 
@@ -178,25 +189,20 @@ impl Pdp {
         self.reloads.subscribe()
     }
 
-    /// Looks at the source once, and takes over what is new in it. Reads files: not for a thread
-    /// that serves requests.
+    /// Looks at the source once, and takes over what is new in it. Reads files, and waits for what
+    /// is being written: not for a thread that serves requests.
     pub fn refresh(&self) {
         // Whoever panicked here only held what this look replaces.
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        let scan = match Scan::of(&self.sources) {
-            Ok(scan) => scan,
-            Err(problems) => {
-                *judged = None;
-                return self.fail(problems);
-            }
-        };
+        let scan = Scan::of(&self.sources);
         if judged.as_ref() == Some(&scan) {
             return self.verified();
         }
-        // Content that cannot be read was not verified, and is tried again on the next look.
+        // Content that cannot be read, or not at one moment, was not verified, and is tried again
+        // on the next look.
         *judged = None;
-        let texts = match load::read(&self.sources, &scan) {
-            Ok(texts) => texts,
+        let (scan, texts) = match load::read_steady(&self.sources, scan, load::STEADY) {
+            Ok(read) => read,
             Err(problems) => return self.fail(problems),
         };
         let built = load::build(texts, self.rules);

@@ -4,6 +4,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use settings::Problem;
 
@@ -12,17 +13,31 @@ use crate::load::Sources;
 /// Folders below the policy folder, at most so deep: a symbolic link may lead in circles.
 const MAX_FOLDERS: usize = 32;
 
-/// The policy files of one system, sorted, and what their metadata and that of the other sources
-/// says. Two equal scans mean that no content has changed.
+/// Problems after which a walk ends. Two links in circles have more ways through than can be walked.
+const MAX_PROBLEMS: usize = 100;
+
+/// The files of one system and what their metadata says, or what is wrong with them. Two equal
+/// scans mean that no content has changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Scan {
-    pub(crate) policies: Vec<PathBuf>,
-    files: Vec<(PathBuf, Stamp)>,
+    /// The policy files, sorted by path.
+    pub(crate) policies: Vec<Found>,
+    pub(crate) schema: Option<Found>,
+    pub(crate) entities: Option<Found>,
+    /// Every source that cannot be looked at. Perhaps it has only just gone: the next scan tells.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// A regular file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) stamp: Stamp,
 }
 
 /// What changes when a file is written, replaced, or reached through another symbolic link.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -35,43 +50,54 @@ struct Stamp {
 impl Scan {
     /// Looks at every source, following symbolic links, as a mounted ConfigMap is made of them.
     /// Entries whose name starts with a dot are passed over: in a ConfigMap they are the
-    /// versions that the links lead to.
-    ///
-    /// # Errors
-    /// For every source that cannot be read.
-    pub(crate) fn of(sources: &Sources) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut files = Vec::new();
+    /// versions that the links lead to. Nothing else is: what cannot be looked at may forbid.
+    pub(crate) fn of(sources: &Sources) -> Self {
         let mut policies = Vec::new();
+        let mut problems = Vec::new();
         match fs::metadata(&sources.policies) {
             Ok(metadata) if metadata.is_dir() => {
-                walk(&sources.policies, 0, &mut files, &mut problems);
-                policies = files.iter().map(|(path, _)| path.clone()).collect();
+                walk(&sources.policies, 0, &mut policies, &mut problems);
             }
-            Ok(metadata) => {
-                files.push((sources.policies.clone(), Stamp::of(&metadata)));
-                policies.push(sources.policies.clone());
-            }
-            Err(error) => problems.push(unreadable(&sources.policies, &error)),
+            metadata => policies.extend(found(&sources.policies, metadata, &mut problems)),
         }
-        for path in [&sources.schema, &sources.entities].into_iter().flatten() {
-            match fs::metadata(path) {
-                Ok(metadata) => files.push((path.clone(), Stamp::of(&metadata))),
-                Err(error) => problems.push(unreadable(path, &error)),
-            }
+        let mut file = |path: &Option<PathBuf>| {
+            let path = path.as_deref()?;
+            found(path, fs::metadata(path), &mut problems)
+        };
+        Self {
+            policies,
+            schema: file(&sources.schema),
+            entities: file(&sources.entities),
+            problems,
         }
-        if problems.is_empty() {
-            Ok(Self { policies, files })
-        } else {
-            Err(problems)
-        }
+    }
+
+    /// Whether a file has changed in the last `time` before `now`. The clock of another machine may
+    /// have set the time of change: one in the future counts as just now.
+    pub(crate) fn changed_within(&self, time: Duration, now: SystemTime) -> bool {
+        let since = now
+            .checked_sub(time)
+            .and_then(|since| since.duration_since(UNIX_EPOCH).ok())
+            .unwrap_or_default();
+        self.policies
+            .iter()
+            .chain(&self.schema)
+            .chain(&self.entities)
+            .any(|file| {
+                let (seconds, nanoseconds) = file.stamp.changed;
+                (i128::from(seconds), i128::from(nanoseconds))
+                    >= (
+                        i128::from(since.as_secs()),
+                        i128::from(since.subsec_nanos()),
+                    )
+            })
     }
 }
 
 // === impl Stamp ===
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -87,12 +113,7 @@ pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Problem {
 }
 
 /// Adds the `.cedar` files below `folder`, sorted by path.
-fn walk(
-    folder: &Path,
-    depth: usize,
-    files: &mut Vec<(PathBuf, Stamp)>,
-    problems: &mut Vec<Problem>,
-) {
+fn walk(folder: &Path, depth: usize, policies: &mut Vec<Found>, problems: &mut Vec<Problem>) {
     if depth > MAX_FOLDERS {
         problems.push(Problem::of_file(
             folder,
@@ -111,16 +132,39 @@ fn walk(
     };
     paths.sort_unstable();
     for path in paths {
+        if problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         let is_policy = path
             .extension()
             .is_some_and(|extension| extension == "cedar");
         match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => walk(&path, depth + 1, files, problems),
-            Ok(metadata) if is_policy => files.push((path, Stamp::of(&metadata))),
-            Ok(_) => {}
-            Err(error) if is_policy => problems.push(unreadable(&path, &error)),
-            // A dangling link or a file that has just gone, and none of ours.
-            Err(_) => {}
+            Ok(metadata) if metadata.is_dir() => walk(&path, depth + 1, policies, problems),
+            Ok(_) if !is_policy => {}
+            // A link that leads nowhere is told whatever its name: it may have led to a folder.
+            metadata => policies.extend(found(&path, metadata, problems)),
+        }
+    }
+}
+
+/// The file, if it is one: opening a pipe or a device may never end.
+fn found(
+    path: &Path,
+    metadata: io::Result<Metadata>,
+    problems: &mut Vec<Problem>,
+) -> Option<Found> {
+    match metadata {
+        Ok(metadata) if metadata.is_file() => Some(Found {
+            path: path.to_owned(),
+            stamp: Stamp::of(&metadata),
+        }),
+        Ok(_) => {
+            problems.push(Problem::of_file(path, "is not a regular file"));
+            None
+        }
+        Err(error) => {
+            problems.push(unreadable(path, &error));
+            None
         }
     }
 }
@@ -152,16 +196,22 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
-        let scan = Scan::of(&sources(folder.path())).unwrap();
+        let scan = Scan::of(&sources(folder.path()));
         let names: Vec<_> = scan
             .policies
             .iter()
-            .map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap())
+            .map(|file| {
+                file.path
+                    .strip_prefix(folder.path())
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+            })
             .collect();
         assert_eq!(names, ["a.cedar", "b/c/d.cedar", "z.cedar"]);
-        assert_eq!(Scan::of(&sources(folder.path())).unwrap(), scan);
+        assert_eq!(Scan::of(&sources(folder.path())), scan);
         fs::write(folder.path().join("b/c/d.cedar"), "// changed").unwrap();
-        assert_ne!(Scan::of(&sources(folder.path())).unwrap(), scan);
+        assert_ne!(Scan::of(&sources(folder.path())), scan);
     }
 
     #[test]
@@ -179,11 +229,11 @@ mod tests {
         }
         symlink("..1", path("..data")).unwrap();
         symlink("..data/p.cedar", path("p.cedar")).unwrap();
-        let before = Scan::of(&sources(folder.path())).unwrap();
-        assert_eq!(before.policies, [path("p.cedar")]);
+        let before = Scan::of(&sources(folder.path()));
+        assert_eq!(before.policies[0].path, path("p.cedar"));
         symlink("..2", path("..next")).unwrap();
         fs::rename(path("..next"), path("..data")).unwrap();
-        assert_ne!(Scan::of(&sources(folder.path())).unwrap(), before);
+        assert_ne!(Scan::of(&sources(folder.path())), before);
     }
 
     #[test]
@@ -194,13 +244,60 @@ mod tests {
             schema: Some(gone.join("schema")),
             entities: Some(gone.join("entities")),
         };
-        assert_eq!(Scan::of(&sources).unwrap_err().len(), 3);
+        assert_eq!(Scan::of(&sources).problems.len(), 3);
     }
 
     #[test]
-    fn a_link_in_circles_ends() {
+    fn links_in_circles_end() {
         let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).unwrap();
-        assert!(Scan::of(&sources(folder.path())).is_err());
+        for name in ["again", "and-again"] {
+            std::os::unix::fs::symlink(folder.path(), folder.path().join(name)).unwrap();
+        }
+        let problems = Scan::of(&sources(folder.path())).problems;
+        assert!((1..=MAX_PROBLEMS).contains(&problems.len()));
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_a_problem_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["forbids", "z.cedar", ".editing"] {
+            std::os::unix::fs::symlink("gone", folder.path().join(name)).unwrap();
+        }
+        let problems = Scan::of(&sources(folder.path())).problems;
+        let files: Vec<_> = problems
+            .iter()
+            .map(|problem| problem.file.clone())
+            .collect();
+        assert_eq!(
+            files,
+            [folder.path().join("forbids"), folder.path().join("z.cedar")]
+        );
+    }
+
+    #[test]
+    fn only_regular_files_are_sources() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("a.cedar");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("b.cedar")).unwrap();
+        // Nobody's source, and so nobody's problem.
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("zero")).unwrap();
+        let scan = Scan::of(&Sources {
+            policies: folder.path().to_owned(),
+            schema: Some(socket),
+            entities: Some(folder.path().to_owned()),
+        });
+        let problems: Vec<_> = scan.problems.iter().map(ToString::to_string).collect();
+        let at = |name: &str| {
+            format!(
+                "{}: is not a regular file",
+                folder.path().join(name).display()
+            )
+        };
+        assert_eq!(
+            problems,
+            [at("a.cedar"), at("b.cedar"), at("a.cedar"), at("")]
+                .map(|line| line.replace("/: ", ": "))
+        );
     }
 }

@@ -92,7 +92,11 @@ fn answer(args: &Args, out: &mut impl Write) -> Result<ExitCode, Vec<String>> {
         entities: args.entities.clone(),
     };
     let rules = Rules {
-        ids: if args.positional_ids { Ids::Positional } else { Ids::Annotated },
+        ids: if args.positional_ids {
+            Ids::Positional
+        } else {
+            Ids::Annotated
+        },
         validate: !args.no_validate,
         on_error: match args.on_error {
             OnErrorArg::Deny => OnError::Deny,
@@ -110,14 +114,19 @@ fn answer(args: &Args, out: &mut impl Write) -> Result<ExitCode, Vec<String>> {
             return Err(problems.into_iter().flatten().flatten().collect());
         }
     };
-    let refused = |refusal: Refusal| vec![format!("{}: {}", args.request.display(), refusal.message)];
+    let refused =
+        |refusal: Refusal| vec![format!("{}: {}", args.request.display(), refusal.message)];
     let unwritten = |error: io::Error| vec![format!("cannot write the answer: {error}")];
     let asked = ask(&request, MAX_NESTING, &snapshot, &Namespace::default()).map_err(refused)?;
     match asked {
         Asked::One(answer) => {
             let answer = answer.map_err(refused)?;
             print(out, args.format, &Ok(&answer)).map_err(unwritten)?;
-            Ok(if answer.is_allow() { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
+            Ok(if answer.is_allow() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(DENIED)
+            })
         }
         Asked::Many(answers) => {
             for answer in &answers {
@@ -128,7 +137,11 @@ fn answer(args: &Args, out: &mut impl Write) -> Result<ExitCode, Vec<String>> {
     }
 }
 
-fn print(out: &mut impl Write, format: Format, answer: &Result<&Answer, &Refusal>) -> io::Result<()> {
+fn print(
+    out: &mut impl Write,
+    format: Format,
+    answer: &Result<&Answer, &Refusal>,
+) -> io::Result<()> {
     match format {
         Format::Json => writeln!(out, "{}", in_json(answer)),
         Format::Text => in_text(out, answer),
@@ -188,9 +201,11 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     };
     match result {
         Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
-        Ok(_) if bytes.len() as u64 > MAX_REQUEST_BYTES => {
-            Err(format!("{}: is larger than {} MiB", path.display(), MAX_REQUEST_BYTES >> 20))
-        }
+        Ok(_) if bytes.len() as u64 > MAX_REQUEST_BYTES => Err(format!(
+            "{}: is larger than {} MiB",
+            path.display(),
+            MAX_REQUEST_BYTES >> 20
+        )),
         Ok(_) => Ok(bytes),
     }
 }

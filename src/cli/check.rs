@@ -16,15 +16,8 @@ use crate::config::{Config, Fit, Read};
 /// Arguments of `portcullis check`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The configuration file
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        env = "PORTCULLIS_CONFIG",
-        default_value = "portcullis.yaml"
-    )]
-    config: PathBuf,
+    #[command(flatten)]
+    file: super::ConfigFile,
     /// How the result is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -63,11 +56,11 @@ struct Counts {
 /// Checks, and exits 0 when all is well and 1 otherwise.
 pub(crate) fn run(args: Args) -> ExitCode {
     let environment = |name: &str| std::env::var(name).ok();
-    let examination = examine(&args.config, &environment);
+    let examination = examine(&args.file.config, &environment);
     let well =
         examination.problems.is_empty() && (examination.warnings.is_empty() || !args.deny_warnings);
     let written = match args.format {
-        Format::Text => examination.write_text(&args.config),
+        Format::Text => examination.write_text(&args.file.config),
         Format::Json => examination.write_json(well),
     };
     match written {

@@ -16,9 +16,17 @@ pub(crate) struct Args {
 /// Prints the completions.
 pub(crate) fn run(args: Args) -> ExitCode {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "portcullis", &mut script);
+    clap_complete::generate(
+        args.shell,
+        &mut super::Cli::command(),
+        "portcullis",
+        &mut script,
+    );
     match std::io::stdout().lock().write_all(&script) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => super::fail(super::EX_OSERR, &format!("cannot write the completions: {error}")),
+        Err(error) => super::fail(
+            super::EX_OSERR,
+            &format!("cannot write the completions: {error}"),
+        ),
     }
 }

@@ -34,8 +34,21 @@ pub(crate) struct Args {
 
 /// Runs the demo until Ctrl-C.
 pub(crate) fn run(args: Args) -> ExitCode {
-    let Args { folder, proxy, decisions, telemetry, upstream, issuer } = args;
-    let ports = Ports { proxy, decisions, telemetry, upstream, issuer };
+    let Args {
+        folder,
+        proxy,
+        decisions,
+        telemetry,
+        upstream,
+        issuer,
+    } = args;
+    let ports = Ports {
+        proxy,
+        decisions,
+        telemetry,
+        upstream,
+        issuer,
+    };
     super::block_on(async move {
         let shutdown = match serve::shutdown_signal() {
             Ok(shutdown) => shutdown,
@@ -46,7 +59,12 @@ pub(crate) fn run(args: Args) -> ExitCode {
             Err(error) => return fail(EX_OSERR, &format!("cannot start the demo: {error}")),
         };
         serve::serve(&demo.configuration, shutdown, |bound| {
-            let address = |name: &str| bound.address(name).map(ToString::to_string).unwrap_or_default();
+            let address = |name: &str| {
+                bound
+                    .address(name)
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
+            };
             let walkthrough = Walkthrough::new(&demo, address).map_err(io::Error::other)?;
             let mut out = io::stdout().lock();
             write!(out, "{walkthrough}")?;

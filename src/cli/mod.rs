@@ -11,6 +11,7 @@ mod token;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -26,7 +27,12 @@ pub(crate) const EX_OSERR: u8 = 71;
 /// An authorization sidecar: proves who is calling, asks Cedar, and only then lets the request
 /// through.
 #[derive(Parser)]
-#[command(name = "portcullis", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "portcullis",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -48,6 +54,20 @@ enum Command {
     Config(config::Args),
     /// Print shell completions
     Completions(completions::Args),
+}
+
+/// The configuration file that a command reads.
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "PORTCULLIS_CONFIG",
+        default_value = "portcullis.yaml"
+    )]
+    config: PathBuf,
 }
 
 /// Parses the arguments and runs the command.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use prometheus::Registry;
@@ -17,9 +17,8 @@ use crate::diagnostics;
 /// Arguments of `portcullis serve`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The configuration file
-    #[arg(short, long, value_name = "FILE", env = "PORTCULLIS_CONFIG", default_value = "portcullis.yaml")]
-    config: PathBuf,
+    #[command(flatten)]
+    file: super::ConfigFile,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. Exits 0 after a drain, 64 when the configuration is
@@ -30,7 +29,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
             Ok(shutdown) => shutdown,
             Err(error) => return fail(EX_OSERR, &format!("cannot listen for signals: {error}")),
         };
-        serve(&args.config, shutdown, |bound| {
+        serve(&args.file.config, shutdown, |bound| {
             let mut out = io::stdout().lock();
             for (name, address) in bound.addresses() {
                 writeln!(out, "portcullis: {name} listening on {address}")?;
@@ -92,6 +91,16 @@ fn refuse(problems: &[Problem]) -> ExitCode {
         let _ = writeln!(out, "{problem}");
     }
     drop(out);
-    let noun = if problems.len() == 1 { "mistake" } else { "mistakes" };
-    fail(EX_USAGE, &format!("not started: {} {noun} in the configuration", problems.len()))
+    let noun = if problems.len() == 1 {
+        "mistake"
+    } else {
+        "mistakes"
+    };
+    fail(
+        EX_USAGE,
+        &format!(
+            "not started: {} {noun} in the configuration",
+            problems.len()
+        ),
+    )
 }

@@ -67,12 +67,14 @@ impl LocalIssuer {
 
     /// A token that the sidecar accepts.
     pub(super) fn token(&self, sub: &str, user_type: &str) -> String {
-        self.es256.sign_jwt(Map::new(), &self.claims(sub, user_type, false))
+        self.es256
+            .sign_jwt(Map::new(), &self.claims(sub, user_type, false))
     }
 
     /// A token whose time is over.
     pub(super) fn expired_token(&self, sub: &str, user_type: &str) -> String {
-        self.es256.sign_jwt(Map::new(), &self.claims(sub, user_type, true))
+        self.es256
+            .sign_jwt(Map::new(), &self.claims(sub, user_type, true))
     }
 
     /// A token that names the issuer's key but is signed by another.
@@ -85,8 +87,14 @@ impl LocalIssuer {
     }
 
     fn claims(&self, sub: &str, user_type: &str, expired: bool) -> Value {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let issued = if expired { now.saturating_sub(2 * LIFETIME) } else { now };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let issued = if expired {
+            now.saturating_sub(2 * LIFETIME)
+        } else {
+            now
+        };
         json!({
             "iss": self.url,
             "aud": AUDIENCE,
@@ -105,7 +113,10 @@ async fn jwks(State(issuer): State<Arc<LocalIssuer>>) -> Json<Value> {
     Json(dev_issuer::jwks(&[&issuer.es256, &issuer.rs256]))
 }
 
-async fn token(State(issuer): State<Arc<LocalIssuer>>, Query(ask): Query<TokenRequest>) -> Response {
+async fn token(
+    State(issuer): State<Arc<LocalIssuer>>,
+    Query(ask): Query<TokenRequest>,
+) -> Response {
     let key = match ask.alg.as_deref() {
         None | Some("ES256") => &issuer.es256,
         Some("RS256") => &issuer.rs256,

@@ -51,7 +51,9 @@ impl Demo {
     /// # Errors
     /// When a port is taken or a file cannot be written.
     pub(crate) async fn start(folder: &Path, ports: &Ports) -> io::Result<Self> {
-        let scratch = tempfile::Builder::new().prefix("portcullis-dev-").tempdir()?;
+        let scratch = tempfile::Builder::new()
+            .prefix("portcullis-dev-")
+            .tempdir()?;
         let pack = Pack::find(folder, scratch.path())?;
 
         let upstream = TcpListener::bind(free(ports.upstream, 3000)).await?;
@@ -61,7 +63,11 @@ impl Demo {
         let issuer_listener = TcpListener::bind(free(ports.issuer, 9280)).await?;
         let url = format!("http://{}", issuer_listener.local_addr()?);
         let issuer = Arc::new(LocalIssuer::new(url.clone()).map_err(io::Error::other)?);
-        spawn("local issuer", issuer_listener, issuer::router(Arc::clone(&issuer)));
+        spawn(
+            "local issuer",
+            issuer_listener,
+            issuer::router(Arc::clone(&issuer)),
+        );
 
         let configuration = scratch.path().join("portcullis.yaml");
         let text = configuration_text(ports, upstream_address, &url, &pack);
@@ -95,9 +101,7 @@ fn free(asked: Option<SocketAddr>, port: u16) -> SocketAddr {
 }
 
 fn configuration_text(ports: &Ports, upstream: SocketAddr, issuer: &str, pack: &Pack) -> String {
-    let quoted = |path: PathBuf| {
-        serde_json::to_string(&path.to_string_lossy()).unwrap_or_default()
-    };
+    let quoted = |path: PathBuf| serde_json::to_string(&path.to_string_lossy()).unwrap_or_default();
     let policies = quoted(pack.policies.clone());
     let schema = quoted(pack.schema.clone());
     let entities = quoted(pack.policies.join("entities.json"));

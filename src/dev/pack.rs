@@ -13,10 +13,22 @@ pub(super) struct Pack {
 
 /// The pack as it was when this binary was built: path and text.
 const EMBEDDED: &[(&str, &str)] = &[
-    ("schemas/fortress.cedarschema", include_str!("../../schemas/fortress.cedarschema")),
-    ("policies/fortress/users.cedar", include_str!("../../policies/fortress/users.cedar")),
-    ("policies/fortress/entities.json", include_str!("../../policies/fortress/entities.json")),
-    ("policies/fortress/routes.yaml", include_str!("../../policies/fortress/routes.yaml")),
+    (
+        "schemas/fortress.cedarschema",
+        include_str!("../../schemas/fortress.cedarschema"),
+    ),
+    (
+        "policies/fortress/users.cedar",
+        include_str!("../../policies/fortress/users.cedar"),
+    ),
+    (
+        "policies/fortress/entities.json",
+        include_str!("../../policies/fortress/entities.json"),
+    ),
+    (
+        "policies/fortress/routes.yaml",
+        include_str!("../../policies/fortress/routes.yaml"),
+    ),
 ];
 
 // === impl Pack ===

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Router;
 use serde_json::{Value, json};
 
 /// How much of a body is echoed, in bytes.
@@ -20,7 +20,11 @@ pub(super) fn router() -> Router {
 async fn echo(request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, ECHO_LIMIT).await else {
-        return (StatusCode::PAYLOAD_TOO_LARGE, "the demo upstream echoes up to 64 KiB\n").into_response();
+        return (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the demo upstream echoes up to 64 KiB\n",
+        )
+            .into_response();
     };
     let mut headers: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for (name, value) in &head.headers {

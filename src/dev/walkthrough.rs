@@ -36,7 +36,11 @@ impl<'a> Walkthrough<'a> {
     fn curl(&self, f: &mut fmt::Formatter<'_>, what: &str, call: &str, token: &str) -> fmt::Result {
         let proxy = &self.proxy;
         writeln!(f, "\n# {what}")?;
-        writeln!(f, "curl -i {call} -H 'Authorization: Bearer {token}'", call = call.replace("{}", proxy))
+        writeln!(
+            f,
+            "curl -i {call} -H 'Authorization: Bearer {token}'",
+            call = call.replace("{}", proxy)
+        )
     }
 }
 
@@ -46,23 +50,67 @@ impl fmt::Display for Walkthrough<'_> {
         let root = issuer.token("root", "admin");
         let alice = issuer.token("alice", "end_user");
         let expired = issuer.expired_token("alice", "end_user");
-        let Self { proxy, decisions, telemetry, .. } = self;
-        writeln!(f, "Portcullis stands in front of a demo upstream on this machine.\n")?;
-        writeln!(f, "  proxy      http://{proxy}  (upstream http://{})", self.demo.upstream)?;
+        let Self {
+            proxy,
+            decisions,
+            telemetry,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "Portcullis stands in front of a demo upstream on this machine.\n"
+        )?;
+        writeln!(
+            f,
+            "  proxy      http://{proxy}  (upstream http://{})",
+            self.demo.upstream
+        )?;
         writeln!(f, "  decisions  http://{decisions}/v1/authorize")?;
         writeln!(f, "  telemetry  http://{telemetry}/readyz, /metrics")?;
-        writeln!(f, "  issuer     {url}/.well-known/jwks.json", url = issuer.url())?;
-        writeln!(f, "             {url}/token?sub=bob prints a fresh token", url = issuer.url())?;
-        writeln!(f, "  policies   {}  (edit them: the next answer changes)", self.demo.policies.display())?;
+        writeln!(
+            f,
+            "  issuer     {url}/.well-known/jwks.json",
+            url = issuer.url()
+        )?;
+        writeln!(
+            f,
+            "             {url}/token?sub=bob prints a fresh token",
+            url = issuer.url()
+        )?;
+        writeln!(
+            f,
+            "  policies   {}  (edit them: the next answer changes)",
+            self.demo.policies.display()
+        )?;
         writeln!(f, "  settings   {}", self.demo.configuration.display())?;
         writeln!(f, "\nPaste into another terminal:")?;
-        self.curl(f, "an admin lists the users: allowed", "http://{}/v1/users", &root)?;
+        self.curl(
+            f,
+            "an admin lists the users: allowed",
+            "http://{}/v1/users",
+            &root,
+        )?;
         let update = "-X PUT http://{}/v1/users/alice -d '{\"city\":\"Lund\"}'";
-        self.curl(f, "a user updates their own profile: allowed", update, &alice)?;
+        self.curl(
+            f,
+            "a user updates their own profile: allowed",
+            update,
+            &alice,
+        )?;
         let other = "-X PUT http://{}/v1/users/bob -d '{\"city\":\"Lund\"}'";
-        self.curl(f, "a user updates another's: denied by policy", other, &alice)?;
+        self.curl(
+            f,
+            "a user updates another's: denied by policy",
+            other,
+            &alice,
+        )?;
         self.curl(f, "an expired token: refused", "http://{}/v1/me", &expired)?;
-        self.curl(f, "a forged token: refused", "http://{}/v1/users", &self.forged)?;
+        self.curl(
+            f,
+            "a forged token: refused",
+            "http://{}/v1/users",
+            &self.forged,
+        )?;
         writeln!(f, "\n# the decision point asked directly")?;
         writeln!(
             f,
@@ -72,4 +120,3 @@ impl fmt::Display for Walkthrough<'_> {
         writeln!(f, "\nEach request prints a line here. Ctrl-C ends it.\n")
     }
 }
-

@@ -93,7 +93,9 @@ fn allowed(method: &str, target: &str, bearer: &Bearer) -> bool {
 }
 
 fn sent() -> impl Strategy<Value = Sent> {
-    let method = select(vec!["GET", "GET", "GET", "PUT", "POST", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "FETCH"]);
+    let method = select(vec![
+        "GET", "GET", "GET", "GET", "GET", "GET", "GET", "GET", "PUT", "PUT", "POST", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "FETCH",
+    ]);
     let piece = prop_oneof![
         4 => select(vec!["v1", "documents", "report", "secret", "plan", "admin", "public", "scoped", "own", "olga"]).prop_map(str::to_owned),
         2 => select(vec!["..", ".", "%2e%2e", ".%2e", "..;", "%2f", "..%2f", "%5c", "\\", "", "%00", "%", "%zz", "%73ecret", "SECRET", "secret%20", ";a", "%c0%ae"]).prop_map(str::to_owned),
@@ -117,7 +119,7 @@ fn sent() -> impl Strategy<Value = Sent> {
         "http://service/admin",
     ]);
     let path = prop_oneof![
-        3 => known.prop_map(str::to_owned),
+        6 => known.prop_map(str::to_owned),
         2 => prop::collection::vec(piece, 1..5).prop_map(|pieces| format!("/{}", pieces.join("/"))),
         1 => known_with_query(),
     ];

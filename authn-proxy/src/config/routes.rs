@@ -58,6 +58,13 @@ pub struct RouteConfig {
     pub service_scopes: Vec<String>,
     /// Whether the route is open to anyone without a token. Nothing is decided then, so `action` and the rest stay away.
     pub public: bool,
+    /// How many requests may come in a second, a minute or an hour, such as `5/min`: by address before a token is
+    /// looked at, by principal after. Not available in this version.
+    #[schemars(
+        regex(pattern = "^[1-9][0-9]{0,8}/(s|min|h)$"),
+        extend("x-expected" = "a rate such as `10/s`, `5/min` or `100/h`")
+    )]
+    pub rate_limit: Option<String>,
 }
 
 /// The resource of a question.

@@ -77,6 +77,25 @@ fn mistakes_name_their_key() {
 }
 
 #[test]
+fn a_rate_limit_is_known_and_has_a_form() {
+    for rate in ["10/s", "5/min", "100/h"] {
+        let text = format!("routes: [{{ match: GET /, rate_limit: {rate} }}]");
+        let Some(RoutesConfig::List(routes)) = read(&text).unwrap().routes else {
+            panic!("{rate}: no list");
+        };
+        assert_eq!(routes[0].rate_limit.as_deref(), Some(rate));
+    }
+    for rate in ["0/min", "5", "5/day", "-1/s", "/s", "many", "' 5/s'"] {
+        let problems = read(&format!("routes: [{{ match: GET /, rate_limit: {rate} }}]"));
+        let problem = problems.err().unwrap().remove(0);
+        assert!(
+            problem.starts_with("routes[0].rate_limit: expected a rate such as `10/s`"),
+            "{rate}: {problem}"
+        );
+    }
+}
+
+#[test]
 fn an_upstream_is_an_authority_and_nothing_more() {
     for (url, authority) in [
         ("http://localhost:3000", "localhost:3000"),

@@ -111,6 +111,14 @@ fn compile_route(
             problems,
         )
     };
+    // What would not happen must not be relied on.
+    if config.rate_limit.is_some() {
+        problems.add(
+            at,
+            "rate_limit",
+            "is not available in this version; remove it",
+        );
+    }
     Some(Compiled {
         at,
         route: Arc::new(Route {

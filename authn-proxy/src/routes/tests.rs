@@ -208,6 +208,7 @@ fn every_mistake_is_told_at_once() {
             },
             RouteConfig {
                 resource: None,
+                rate_limit: Some("5/min".to_owned()),
                 ..route("get /x")
             },
         ],
@@ -257,6 +258,10 @@ fn every_mistake_is_told_at_once() {
             (
                 "routes[4].resource",
                 "is missing: name the Cedar resource, or declare the route `public: true`",
+            ),
+            (
+                "routes[4].rate_limit",
+                "is not available in this version; remove it",
             ),
         ],
     );

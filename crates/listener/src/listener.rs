@@ -48,6 +48,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// When the drain starts, the kernel's queue counts as empty after this long without a connection from it.
 const QUEUE_QUIET: Duration = Duration::from_millis(20);
+/// However many come, what connects this long after the drain began was not in the queue: the port closes.
+const QUEUE_CLOSES: Duration = Duration::from_millis(200);
 /// How long closed connections get to let go of what they hold.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
@@ -139,7 +141,11 @@ impl Listener {
                 accepted = self.accept() => open(accepted),
             }
         };
-        while let Some(accepted) = self.accept_queued(deadline).await {
+        let queue_closes = deadline.min(Instant::now() + QUEUE_CLOSES);
+        // The clock is asked here too: a timeout lets through what is ready, and under load one always is.
+        while Instant::now() < queue_closes
+            && let Some(accepted) = self.accept_queued(queue_closes).await
+        {
             open(accepted);
         }
         drop(self.bound);
@@ -189,14 +195,15 @@ impl Listener {
     /// A connection that the kernel had established before the drain, if there is another.
     async fn accept_queued(
         &self,
-        deadline: Instant,
+        closes: Instant,
     ) -> Option<(Socket, Option<IpAddr>, OwnedSemaphorePermit)> {
-        let place = timeout_at(deadline, self.connections.clone().acquire_owned())
+        let place = timeout_at(closes, self.connections.clone().acquire_owned())
             .await
             .ok()?
             .ok()?;
         loop {
-            match timeout(QUEUE_QUIET, self.bound.accept()).await.ok()? {
+            let quiet = closes.min(Instant::now() + QUEUE_QUIET);
+            match timeout_at(quiet, self.bound.accept()).await.ok()? {
                 Ok((socket, address)) => return Some((socket, address, place)),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => return None,

@@ -1,5 +1,8 @@
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Duration;
 
 use cedar_policy::{Context, Decision};
@@ -152,6 +155,131 @@ fn policies_that_cannot_be_read_grow_stale_and_then_deny() {
     }
 }
 
+/// Files that are links into the version that `..data` leads to, as a mounted ConfigMap has them.
+/// Each version forbids everything, the one in its first file, the other in its last.
+fn config_map(policies: &Path) {
+    const NONE: &str = "@id(\"none\") forbid(principal, action, resource);";
+    let last = format!("z{:03}.cedar", 60);
+    for (version, forbids) in [("..1", last.as_str()), ("..2", "a.cedar")] {
+        fs::create_dir(policies.join(version)).unwrap();
+        for name in ["a.cedar".to_owned(), "m.cedar".to_owned()]
+            .into_iter()
+            .chain((0..=60).map(|n| format!("z{n:03}.cedar")))
+        {
+            let text = match &*name {
+                name if name == forbids => NONE,
+                "m.cedar" => ALL,
+                _ => "// none",
+            };
+            fs::write(policies.join(version).join(name), text).unwrap();
+        }
+    }
+    fs::remove_file(policies.join("a.cedar")).unwrap();
+    for entry in fs::read_dir(policies.join("..1")).unwrap() {
+        let name = entry.unwrap().file_name();
+        symlink(Path::new("..data").join(&name), policies.join(name)).unwrap();
+    }
+    lead_to(policies, "..1");
+}
+
+fn lead_to(policies: &Path, version: &str) {
+    symlink(version, policies.join("..next")).unwrap();
+    fs::rename(policies.join("..next"), policies.join("..data")).unwrap();
+}
+
+#[test]
+fn two_versions_are_never_mixed() {
+    let (folder, policies) = folder();
+    config_map(&policies);
+    let pdp = Pdp::open(&config(&folder), &Registry::new()).unwrap();
+    assert!(!decide(&pdp).is_allow());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                lead_to(&policies, "..2");
+                lead_to(&policies, "..1");
+            }
+        });
+        for _ in 0..3 {
+            pdp.refresh();
+            assert!(!decide(&pdp).is_allow());
+            // Nor does a start take one.
+            if let Ok(pdp) = Pdp::open(&config(&folder), &Registry::new()) {
+                assert!(!decide(&pdp).is_allow());
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    lead_to(&policies, "..2");
+    pdp.refresh();
+    assert!(!decide(&pdp).is_allow());
+    assert!(pdp.health().problems.is_empty());
+}
+
+#[test]
+fn a_source_that_never_holds_still_is_a_problem() {
+    let (folder, policies) = folder();
+    let pdp = Pdp::open(&config(&folder), &Registry::new()).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fs::write(policies.join("a.cedar"), ALL).unwrap();
+            }
+        });
+        fs::write(policies.join("a.cedar"), "").unwrap();
+        pdp.refresh();
+        done.store(true, Ordering::Relaxed);
+    });
+    let health = pdp.health();
+    assert!(
+        health.problems[0]
+            .to_string()
+            .ends_with("policies: keeps changing while it is read"),
+        "{:?}",
+        health.problems
+    );
+    assert!(health.age > Duration::from_millis(500));
+    pdp.refresh();
+    assert!(pdp.health().problems.is_empty());
+}
+
+#[test]
+fn a_link_to_forbids_that_breaks_leaves_what_decides() {
+    let (folder, policies) = folder();
+    let forbids = folder.path().join("forbids");
+    fs::create_dir(&forbids).unwrap();
+    fs::write(
+        forbids.join("f.cedar"),
+        "forbid(principal, action, resource);",
+    )
+    .unwrap();
+    symlink("../forbids", policies.join("forbids")).unwrap();
+    let pdp = Pdp::open(&config(&folder), &Registry::new()).unwrap();
+    fs::rename(&forbids, folder.path().join("elsewhere")).unwrap();
+    pdp.refresh();
+    assert!(!decide(&pdp).is_allow());
+    assert_eq!(pdp.health().problems[0].file, policies.join("forbids"));
+    assert!(Pdp::open(&config(&folder), &Registry::new()).is_err());
+}
+
+#[test]
+fn a_pipe_is_refused_and_not_opened() {
+    let (folder, policies) = folder();
+    let pdp = Pdp::open(&config(&folder), &Registry::new()).unwrap();
+    let pipe = policies.join("p.cedar");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    pdp.refresh();
+    assert!(decide(&pdp).is_allow());
+    assert_eq!(pdp.health().problems[0].file, pipe);
+    assert!(Pdp::open(&config(&folder), &Registry::new()).is_err());
+    fs::remove_file(pipe).unwrap();
+    pdp.refresh();
+    assert!(pdp.health().problems.is_empty());
+}
+
 #[test]
 fn an_empty_folder_denies() {
     let (folder, policies) = folder();
@@ -231,6 +359,21 @@ async fn a_watched_folder_is_followed_until_told_to_stop() {
     .unwrap();
     until(&pdp, |pdp| pdp.snapshot().entity_count() == 1).await;
     assert!(pdp.health().problems.is_empty());
+
+    // Emptied and filled again, as some editors and copies do: a `forbid` is there all the time.
+    let forbid = "forbid(principal, action, resource);";
+    fs::write(policies.join("z.cedar"), forbid).unwrap();
+    until(&pdp, |pdp| !decide(pdp).is_allow()).await;
+    fs::write(policies.join("z.cedar"), "").unwrap();
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(!decide(&pdp).is_allow());
+    }
+    fs::write(policies.join("z.cedar"), forbid).unwrap();
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(!decide(&pdp).is_allow());
+    }
 
     stop.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(5), watching)

@@ -36,7 +36,7 @@ async fn an_upstream_that_does_not_answer() {
 #[tokio::test]
 async fn an_upstream_that_only_ever_says_wait() {
     let upstream = Upstream::start(|mut wire| async move {
-        wire.request().await;
+        wire.message().await;
         loop {
             wire.send("HTTP/1.1 102 Processing\r\n\r\n").await;
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -68,14 +68,14 @@ async fn responses_that_cannot_be_passed_on() {
     ] {
         let upstream = Upstream::start(move |mut wire: Wire| async move {
             if wire.index == 0 {
-                wire.request().await;
+                wire.message().await;
                 wire.send(response).await;
                 if response.is_empty() || response.ends_with("Content-") {
                     return;
                 }
                 assert!(wire.is_gone().await, "kept after {response:?}");
             } else {
-                while wire.request().await.is_some() {
+                while wire.message().await.is_some() {
                     wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                         .await;
                 }
@@ -97,7 +97,7 @@ async fn responses_that_cannot_be_passed_on() {
 #[tokio::test]
 async fn a_head_without_end_is_cut_off() {
     let upstream = Upstream::start(|mut wire| async move {
-        wire.request().await;
+        wire.message().await;
         wire.send("HTTP/1.1 200 OK\r\n").await;
         for _ in 0..10_000 {
             wire.send(&format!("X-Filler: {}\r\n", "x".repeat(1000)))
@@ -128,7 +128,7 @@ async fn a_response_that_breaks_off_is_not_completed() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello", true),
     ] {
         let upstream = Upstream::start(move |mut wire: Wire| async move {
-            wire.request().await;
+            wire.message().await;
             wire.send(response).await;
             if stalls {
                 wire.is_gone().await;
@@ -160,10 +160,10 @@ async fn a_response_that_breaks_off_is_not_completed() {
 /// Answers the first request on each connection, and closes on the second one without a word.
 async fn forgetful() -> Upstream {
     Upstream::start(|mut wire| async move {
-        wire.request().await;
+        wire.message().await;
         wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             .await;
-        wire.request().await;
+        wire.message().await;
     })
     .await
 }
@@ -200,7 +200,7 @@ async fn what_may_have_had_an_effect_is_not_sent_twice() {
 #[tokio::test]
 async fn a_new_connection_that_dies_is_not_tried_again() {
     let upstream = Upstream::start(|mut wire| async move {
-        wire.request().await;
+        wire.message().await;
     })
     .await;
     let stage = Stage::new(upstream.address).await;

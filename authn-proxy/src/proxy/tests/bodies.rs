@@ -124,7 +124,7 @@ async fn a_response_passes_piece_by_piece() {
     let upstream = Upstream::start(move |mut wire| {
         let went = went.lock().unwrap().take();
         async move {
-            wire.request().await;
+            wire.message().await;
             wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
                 .await;
             went.unwrap().await.unwrap();
@@ -186,7 +186,7 @@ async fn a_slow_reader_slows_the_upstream_down() {
         move |mut wire| {
             let taken = Arc::clone(&taken);
             async move {
-                wire.request().await;
+                wire.message().await;
                 wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")
                     .await;
                 taken.store(flood(&mut wire).await, Ordering::SeqCst);
@@ -363,7 +363,7 @@ async fn a_long_upload_has_no_time_limit_while_it_moves() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let upstream = Upstream::start(|mut wire| async move {
-        while let Some(request) = wire.request().await {
+        while let Some(request) = wire.message().await {
             let path = request.split(' ').nth(1).unwrap();
             wire.send(&format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}",

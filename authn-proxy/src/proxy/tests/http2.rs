@@ -42,10 +42,14 @@ async fn upstream() -> (SocketAddr, Seen) {
                         .lock()
                         .unwrap()
                         .push((head, body.to_bytes(), trailers));
-                    Ok::<_, Infallible>(Response::new(response(
+                    let mut answer = Response::new(response(
                         "ok",
                         &[("grpc-status", "0"), ("x-user-id", "root")],
-                    )))
+                    ));
+                    let headers = answer.headers_mut();
+                    headers.insert("content-length", 2.into());
+                    headers.insert("trailer", "grpc-status, x-user-id".parse().unwrap());
+                    Ok::<_, Infallible>(answer)
                 }
             });
             tokio::spawn(
@@ -173,6 +177,77 @@ async fn in_front_only() {
     assert!(seen.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), "{seen}");
     assert_eq!(header(&seen, "host"), [upstream.address.to_string()]);
     assert_eq!(header(&seen, "x-forwarded-host"), ["asked.example"]);
+}
+
+#[tokio::test]
+async fn a_length_gives_way_to_announced_trailers_in_front_only() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let stage = Stage::new(upstream.address).await;
+    for (method, announced, framing) in [
+        (
+            "POST",
+            Some("x-check, x-portcullis-user"),
+            "transfer-encoding: chunked",
+        ),
+        ("GET", Some("x-check"), "transfer-encoding: chunked"),
+        ("POST", Some("x-portcullis-user"), "content-length: 2"),
+        ("POST", None, "content-length: 2"),
+    ] {
+        let body = response("hi", &[("x-check", "1"), ("x-portcullis-user", "root")]);
+        let mut asked = request(method, "/open/x").header("content-length", "2");
+        if let Some(announced) = announced {
+            asked = asked.header("trailer", announced);
+        }
+        let (head, ..) = ask(stage.address, asked.body(body).unwrap()).await;
+        assert_eq!(head.status, 200);
+
+        let seen = upstream.seen().pop().unwrap().to_lowercase();
+        let (head, body) = seen.split_once("\r\n\r\n").unwrap();
+        let lengths = ["content-length", "transfer-encoding"];
+        assert!(head.contains(framing), "{announced:?}: {seen}");
+        assert_eq!(
+            lengths.iter().filter(|name| head.contains(**name)).count(),
+            1,
+            "{seen}"
+        );
+        if framing.starts_with("transfer") {
+            assert_eq!(header(&seen, "trailer"), ["x-check"]);
+            assert_eq!(body, "2\r\nhi\r\n0\r\nx-check: 1\r\n\r\n");
+        } else {
+            assert_eq!(header(&seen, "trailer"), Vec::<&str>::new());
+            assert_eq!(body, "hi");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_length_gives_way_to_announced_trailers_behind_only() {
+    let (address, _) = upstream().await;
+    let stage = stage(address).await;
+    let response = stage
+        .get("/open/x", "TE: trailers\r\nConnection: TE\r\n")
+        .await
+        .to_lowercase();
+    assert_eq!(header(&response, "transfer-encoding"), ["chunked"]);
+    assert_eq!(header(&response, "content-length"), Vec::<&str>::new());
+    assert_eq!(header(&response, "trailer"), ["grpc-status"]);
+    assert!(
+        response.ends_with("\r\n\r\n2\r\nok\r\n0\r\ngrpc-status: 0\r\n\r\n"),
+        "{response}"
+    );
+
+    // What cannot carry trailers keeps its length.
+    for (request, body) in [
+        ("GET /open/x HTTP/1.0\r\nHost: h\r\n\r\n", "ok"),
+        (
+            "HEAD /open/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+            "",
+        ),
+    ] {
+        let response = stage.ask(request).await;
+        assert_eq!(header(&response, "content-length"), ["2"], "{response}");
+        assert_eq!(response.split_once("\r\n\r\n").unwrap().1, body);
+    }
 }
 
 #[tokio::test]

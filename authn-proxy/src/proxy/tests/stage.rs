@@ -192,7 +192,7 @@ impl Upstream {
     /// Answers every request with the same bytes and keeps the connection.
     pub(super) async fn answering(response: &'static str) -> Self {
         Self::start(move |mut wire| async move {
-            while wire.request().await.is_some() {
+            while wire.message().await.is_some() {
                 wire.send(response).await;
             }
         })
@@ -235,8 +235,9 @@ impl Wire {
         let _ = self.stream.write_all(text.as_bytes()).await;
     }
 
-    /// The next whole message: a head and, as its headers say, a body. None at the end of the connection.
-    pub(super) async fn request(&mut self) -> Option<String> {
+    /// The next whole message, request or response: a head and, as its headers say, a body. None at the end of the
+    /// connection.
+    pub(super) async fn message(&mut self) -> Option<String> {
         let head = self.head().await?;
         let lower = head.to_lowercase();
         let length = lower

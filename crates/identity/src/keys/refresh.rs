@@ -6,7 +6,7 @@
 //! replaces one that could.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use super::allowance::{Allowance, EARN_EVERY};
-use super::source::{self, Fetched, Source};
+use super::source::{self, Fetched, Source, Stamp};
 use super::unknown::UnknownKids;
 use super::{Key, Keys, SetError, parse_set};
 use crate::clock::Clock;
@@ -82,8 +82,8 @@ struct State {
     next_refresh: Duration,
     failures: u32,
     last_error: Option<String>,
-    /// The file's state that was read last.
-    seen: Option<(SystemTime, u64)>,
+    /// The file that was read last; `None` when there was none.
+    seen: Option<Stamp>,
     allowance: Allowance,
     unknown: UnknownKids,
 }
@@ -93,8 +93,6 @@ struct Fetch {
     store: Arc<KeyStore>,
     number: u64,
     began: Duration,
-    /// The file's state when the fetch began: a change while it was read shows as a new one.
-    modified: Option<(SystemTime, u64)>,
 }
 
 // === impl KeyStore ===
@@ -201,12 +199,15 @@ impl KeyStore {
     /// Fetches if it is time to, and returns how long to sleep until it may be again.
     pub(crate) async fn refresh_if_due(self: &Arc<Self>) -> Duration {
         let now = self.clock.elapsed();
-        let modified = self.source.modified();
+        let stamp = self.source.stamp().await;
         let due = {
             let state = self.state();
-            now >= state.next_refresh || (modified.is_some() && modified != state.seen)
+            now >= state.next_refresh || stamp != state.seen
         };
         if due && let Some(fetch) = self.begin() {
+            // A read that succeeds records what it read itself; one that fails is not to be
+            // repeated before its time, or before the file changes again.
+            self.state().seen = stamp;
             fetch.run().await;
         }
         self.state()
@@ -285,7 +286,6 @@ impl KeyStore {
     /// Begins a fetch, unless one is under way.
     fn begin(self: &Arc<Self>) -> Option<Fetch> {
         let began = self.clock.elapsed();
-        let modified = self.source.modified();
         let mut state = self.state();
         if state.fetching {
             return None;
@@ -296,7 +296,6 @@ impl KeyStore {
             store: Arc::clone(self),
             number: state.begun,
             began,
-            modified,
         })
     }
 }
@@ -313,7 +312,7 @@ impl Fetch {
         let issuer = &self.store.name;
         match outcome {
             Ok(fetched) => match parse_set(&fetched.bytes) {
-                Ok(keys) => self.succeed(keys, fetched.max_age),
+                Ok(keys) => self.succeed(keys, &fetched),
                 Err(refused) => {
                     self.store.metrics.refused();
                     if refused == SetError::Private {
@@ -332,7 +331,7 @@ impl Fetch {
         }
     }
 
-    fn succeed(&self, keys: Keys, max_age: Option<Duration>) {
+    fn succeed(&self, keys: Keys, fetched: &Fetched) {
         let store = &self.store;
         let previous = store.current.load_full();
         let (keys, generation) = match &previous {
@@ -351,11 +350,11 @@ impl Fetch {
             asked_at: self.began,
         };
         store.current.store(Some(Arc::new(set)));
-        let every = max_age.map_or(REFRESH_EVERY, |age| {
+        let every = fetched.max_age.map_or(REFRESH_EVERY, |age| {
             age.clamp(REFRESH_AT_MOST_EVERY, REFRESH_EVERY)
         });
         let mut state = store.state();
-        state.seen = self.modified;
+        state.seen = fetched.stamp;
         state.failures = 0;
         state.last_error = None;
         state.next_refresh = store.clock.elapsed() + with_jitter(every);
@@ -364,7 +363,6 @@ impl Fetch {
     fn fail(&self, reason: String) {
         let store = &self.store;
         let mut state = store.state();
-        state.seen = self.modified;
         let backoff = Duration::from_secs(1 << state.failures.min(6)).min(LONGEST_BACKOFF);
         state.failures = state.failures.saturating_add(1);
         state.last_error = Some(reason);

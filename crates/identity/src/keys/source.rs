@@ -1,11 +1,12 @@
 //! Reading a key set from a URL or a file, within limits.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use reqwest::header::CACHE_CONTROL;
 use reqwest::{Certificate, Client, StatusCode, redirect};
@@ -27,9 +28,22 @@ pub(crate) enum Source {
     File(PathBuf),
 }
 
+/// What changes when a file is written, replaced, or reached through another symbolic link. The
+/// time of change cannot be set, as that of modification is by whoever copies a file with its times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
 /// What a source returned.
 pub(crate) struct Fetched {
     pub(crate) bytes: Vec<u8>,
+    /// The file that was read.
+    pub(crate) stamp: Option<Stamp>,
     /// How long the publisher says it holds.
     pub(crate) max_age: Option<Duration>,
 }
@@ -83,13 +97,18 @@ impl Source {
         }
     }
 
-    /// When the file last changed; a URL gives no sign.
-    pub(crate) fn modified(&self) -> Option<(SystemTime, u64)> {
+    /// The file as it is now; `None` when it is not to be had. A URL gives no sign.
+    pub(crate) async fn stamp(&self) -> Option<Stamp> {
         match self {
             Self::Url { .. } => None,
             Self::File(path) => {
-                let metadata = path.metadata().ok()?;
-                Some((metadata.modified().ok()?, metadata.len()))
+                let path = path.clone();
+                // A network file system may take its time, or for ever.
+                tokio::task::spawn_blocking(move || fs::metadata(path))
+                    .await
+                    .ok()?
+                    .ok()
+                    .map(|metadata| Stamp::of(&metadata))
             }
         }
     }
@@ -110,6 +129,18 @@ impl Source {
                     .await
                     .map_err(|_| FetchError("the read was interrupted".into()))?
             }
+        }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }
@@ -145,13 +176,22 @@ async fn get(client: &Client, url: &Url) -> Result<Fetched, FetchError> {
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Fetched { bytes, max_age })
+    Ok(Fetched {
+        bytes,
+        stamp: None,
+        max_age,
+    })
 }
 
 /// Reads a key file. It blocks, for as long as a local file takes.
 pub(crate) fn read_file(path: &Path) -> Result<Fetched, FetchError> {
-    let failed = |error: std::io::Error| FetchError(format!("cannot read the file: {error}"));
+    let failed = |error: io::Error| FetchError(format!("cannot read the file: {error}"));
+    // Before it is opened: that of a pipe or a device may never end.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(FetchError("the file is not a regular file".into()));
+    }
     let file = File::open(path).map_err(failed)?;
+    let stamp = Stamp::of(&file.metadata().map_err(failed)?);
     let mut bytes = Vec::new();
     file.take(MAX_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
@@ -161,6 +201,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Fetched, FetchError> {
     }
     Ok(Fetched {
         bytes,
+        stamp: Some(stamp),
         max_age: None,
     })
 }

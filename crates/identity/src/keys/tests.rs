@@ -1,3 +1,5 @@
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -255,18 +257,71 @@ fn the_allowance_is_three_and_then_one_each_ten_seconds() {
     assert_eq!(granted(&mut allowance, at(10_000)), 3);
 }
 
+/// A store of the keys in a file, which has been read.
+fn file_store(path: &Path) -> Arc<KeyStore> {
+    let metrics = Metrics::register(&prometheus::Registry::new())
+        .unwrap()
+        .fetches("main");
+    let source = Source::File(path.to_owned());
+    let store = KeyStore::new("main".into(), source, Clock::manual(0), metrics);
+    store.read_now().unwrap();
+    store
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_with_its_times_kept_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let other = folder.path().join("other.json");
+    std::fs::write(&path, many_keys(1)).unwrap();
+    std::fs::write(&other, many_keys(1)).unwrap();
+    let before = path.metadata().unwrap();
+    let file = std::fs::File::options().write(true).open(&other).unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), before.len());
+    let store = file_store(&path);
+    let first = store.generation();
+    store.refresh_if_due().await;
+    assert_eq!(store.generation(), first);
+    std::fs::rename(&other, &path).unwrap();
+    store.refresh_if_due().await;
+    assert_ne!(store.generation(), first);
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_or_is_none_is_told_and_its_keys_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    std::fs::write(&path, many_keys(1)).unwrap();
+    let store = file_store(&path);
+    let error = || store.last_error().unwrap_or_default();
+    std::fs::remove_file(&path).unwrap();
+    store.refresh_if_due().await;
+    assert!(error().starts_with("cannot read the file: "), "{}", error());
+
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    store.refresh_if_due().await;
+    assert_eq!(error(), "the file is not a regular file");
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    store.refresh_if_due().await;
+    assert_eq!(error(), "the file is not a regular file");
+    assert_eq!(store.count(), 1);
+
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, many_keys(2)).unwrap();
+    store.refresh_if_due().await;
+    assert_eq!((store.count(), store.last_error()), (2, None));
+}
+
 /// A key that arrives between the look-up that missed it and the verdict on its id.
 #[tokio::test]
 async fn a_key_that_has_just_come_is_not_refuted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jwks.json");
     std::fs::write(&path, many_keys(1)).unwrap();
-    let metrics = Metrics::register(&prometheus::Registry::new())
-        .unwrap()
-        .fetches("main");
-    let source = Source::File(path.clone());
-    let store = KeyStore::new("main".into(), source, Clock::manual(0), metrics);
-    store.read_now().unwrap();
+    let store = file_store(&path);
     for junk in ["a", "b", "c"] {
         assert!(matches!(
             store.await_kid(junk).await,
