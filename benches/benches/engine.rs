@@ -36,7 +36,10 @@ const QUESTIONS: usize = 10_000;
 struct Scene {
     snapshot: Snapshot,
     entities: Entities,
+    /// Evenly about the policies, each permitted by at least one.
     questions: Vec<Question>,
+    /// Evenly about users and documents: the same, of the same entities, whatever the policies.
+    elsewhere: Vec<Question>,
 }
 
 pub(crate) fn bench(criterion: &mut Criterion) {
@@ -69,14 +72,17 @@ fn fortress(criterion: &mut Criterion) {
 
 fn versus(criterion: &mut Criterion, name: &str, scene: &LazyCell<Scene, impl FnOnce() -> Scene>) {
     let mut group = criterion.benchmark_group(format!("engine/{name}"));
-    group.bench_function("engine", |bencher| {
-        let mut turn = scene.questions.iter().cycle();
-        bencher.iter(|| {
-            scene
-                .snapshot
-                .decide(black_box(turn.next().expect("a question")))
+    for (name, about_policies) in [("engine", true), ("engine, any user and document", false)] {
+        group.bench_function(name, |bencher| {
+            let (questions, elsewhere) = (&scene.questions, &scene.elsewhere);
+            let asked = if about_policies { questions } else { elsewhere };
+            let mut turn = asked.iter().cycle();
+            bencher.iter(|| {
+                let question = turn.next().expect("a question");
+                scene.snapshot.decide(black_box(question))
+            });
         });
-    });
+    }
     // One answer can take a tenth of a second.
     group
         .sample_size(10)
@@ -104,8 +110,7 @@ fn authorizer(snapshot: &Snapshot, entities: &Entities, question: &Question) -> 
     response.decision()
 }
 
-/// So many policies over users, groups, documents and folders, and questions that go about them
-/// evenly, each permitted by at least one.
+/// So many policies over users, groups, documents and folders.
 fn scoped(policies: usize) -> Scene {
     let names = Names::new();
     let mut text = String::new();
@@ -132,19 +137,24 @@ fn scoped(policies: usize) -> Scene {
         };
         written.expect("text");
     }
-    let questions = (0..QUESTIONS).map(|number| {
-        let number = number * 7919 % policies;
-        let action = if number % 3 == 0 { "view" } else { "edit" };
-        Question {
-            principal: names.entity(&names.user, user(number)),
-            action: EntityUid::from_type_name_and_id(names.action.clone(), EntityId::new(action)),
-            resource: names.entity(&names.document, document(number)),
-            context: Context::empty(),
-            entities: Vec::new(),
-        }
-    });
+    let question = |user, document, action| Question {
+        principal: names.entity(&names.user, user),
+        action: EntityUid::from_type_name_and_id(names.action.clone(), EntityId::new(action)),
+        resource: names.entity(&names.document, document),
+        context: Context::empty(),
+        entities: Vec::new(),
+    };
+    let questions = (0..QUESTIONS)
+        .map(|number| number * 7919 % policies)
+        .map(|policy| {
+            let action = if policy % 3 == 0 { "view" } else { "edit" };
+            question(user(policy), document(policy), action)
+        })
+        .collect();
+    let elsewhere = (0..QUESTIONS)
+        .map(|number| question(number * 7919 % USERS, number * 4657 % USERS, "edit"))
+        .collect();
     let entities = entities().to_string();
-    let questions = questions.collect();
     let snapshot = build(
         Texts {
             policies: vec![Text {
@@ -168,6 +178,7 @@ fn scoped(policies: usize) -> Scene {
         snapshot,
         entities: Entities::from_json_str(&entities, None).expect("entities"),
         questions,
+        elsewhere,
     };
     for question in scene.questions.iter().step_by(QUESTIONS / 10) {
         let answer = scene.snapshot.decide(question);

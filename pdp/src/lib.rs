@@ -4,6 +4,10 @@
 //! The decision is synchronous and does no IO; files are read, checked and watched beside it, and a
 //! finished snapshot is swapped in whole. Only [`api`] knows wire formats.
 //!
+//! Policies are found by what a question's principal, action and resource are, through an index over
+//! scopes, so that a decision costs what the policies that could match cost, however many there
+//! are. The answer is that of Cedar's own authorizer, to the last error.
+//!
 //! Evaluation recurses with the height of a policy, which is bounded when it is loaded. Where the
 //! calling thread has too little stack for the tallest policy, a bigger one is borrowed for the
 //! call: correct, but slow. Give the runtime's worker threads 16 MiB ([`EVALUATION_STACK`]) and it

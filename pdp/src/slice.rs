@@ -2,7 +2,8 @@
 //! over it.
 //!
 //! The answer is the same as over the whole store with the question's entities in place of the
-//! stored ones; the cost is that of what the policies can reach from this question.
+//! stored ones; the cost is that of what the policies can reach from this question. Scopes see its
+//! principal, action and resource; what conditions see follows from the policies whose scopes match.
 
 use std::borrow::Cow;
 use std::cell::Cell;
