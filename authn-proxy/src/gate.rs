@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
 use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
 use http::request::Parts;
 use http::{Method, Uri};
@@ -32,7 +31,7 @@ mod tests;
 /// Decides who passes. One gate serves every enforcement point.
 #[derive(Debug)]
 pub struct Gate {
-    routes: ArcSwap<RouteTable>,
+    routes: RouteTable,
     issuers: Arc<Issuers>,
     principals: Principals,
     pdp: Arc<Pdp>,
@@ -72,16 +71,11 @@ impl Gate {
         pdp: Arc<Pdp>,
     ) -> Self {
         Self {
-            routes: ArcSwap::from_pointee(routes),
+            routes,
             issuers,
             principals,
             pdp,
         }
-    }
-
-    /// Replaces the routes. Requests under way finish with those they began with.
-    pub fn replace_routes(&self, routes: RouteTable) {
-        self.routes.store(Arc::new(routes));
     }
 
     /// Takes a request through every step.
@@ -89,10 +83,9 @@ impl Gate {
     /// # Errors
     /// The refusal of the first step that did not say yes.
     pub async fn admit(&self, head: &Parts, client: &Client<'_>) -> Result<Permit, Rejection> {
-        let routes = self.routes.load_full();
-        check_method(&head.method, &routes)?;
+        check_method(&head.method, &self.routes)?;
         let path = canonical_path(&head.uri)?;
-        let matched = find(&routes, &head.method, &path)?;
+        let matched = find(&self.routes, &head.method, &path)?;
 
         match decide::open(matched.route(), &path) {
             Ok(permit) => Ok(permit),
