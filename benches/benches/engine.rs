@@ -57,7 +57,8 @@ fn fortress(criterion: &mut Criterion) {
     let stored = fs::read_to_string(fixture::root().join("policies/fortress/entities.json"))
         .expect("the pack's entities");
     let entities = Entities::from_json_str(&stored, snapshot.schema())
-        .and_then(|stored| stored.add_entities(question.entities.clone(), snapshot.schema()))
+        .expect("entities")
+        .add_entities(question.entities.clone(), snapshot.schema())
         .expect("entities");
     assert!(snapshot.decide(&question).is_allow());
     let mut group = criterion.benchmark_group("engine/fortress");
