@@ -141,15 +141,13 @@ impl Gate {
             .ok_or_else(|| forbid("the issuer has no principal mapping"))?;
         let principal = mapping.uid(identity);
 
-        // What the route says of a resource is for want of anything better: what is proved or stored counts first.
+        // What the route says of a resource is for want of anything better: what is stored counts first. And it
+        // never counts for the principal, about whom a path, which the caller writes, must say nothing.
         let mut entities = Vec::with_capacity(2);
-        let mut missing = Vec::new();
-        if resource == principal {
-            missing = given;
-        } else if snapshot.stored(&resource).is_none() {
+        if resource != principal && snapshot.stored(&resource).is_none() {
             entities.push(described(&resource, given)?);
         }
-        entities.push(mapping.entity(principal.clone(), identity, snapshot, missing));
+        entities.push(mapping.entity(principal.clone(), identity, snapshot));
 
         Ok(Question {
             principal,

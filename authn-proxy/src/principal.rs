@@ -95,20 +95,14 @@ impl Mapping {
     }
 
     /// The principal of this name that an identity is, with the attributes and parents that its sources give it now.
-    /// Attributes in `missing` are added where those have none.
     pub(crate) fn entity(
         &self,
         uid: EntityUid,
         identity: &Identity,
         snapshot: &Snapshot,
-        missing: Vec<(String, String)>,
     ) -> Entity {
         let stored = snapshot.stored(&uid).map(AsRef::as_ref);
 
-        // Of two values for one name the later counts.
-        let missing = missing
-            .into_iter()
-            .map(|(name, text)| (name.into(), text.into()));
         let claimed = identity
             .attributes
             .iter()
@@ -117,7 +111,7 @@ impl Mapping {
             let of = |name: &String| Some((name.into(), whole(stored.get(name)?)?));
             self.stored_attributes.iter().filter_map(of)
         });
-        let attributes = missing.chain(claimed).chain(kept);
+        let attributes = claimed.chain(kept);
 
         let groups = self.group_type.iter().flat_map(|group_type| {
             let group = |name: &String| {

@@ -105,7 +105,12 @@ pub(crate) fn block_on<F: Future<Output = ExitCode>>(future: F) -> ExitCode {
         .thread_stack_size(pdp::EVALUATION_STACK)
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(future),
+        Ok(runtime) => {
+            let code = runtime.block_on(future);
+            // All that had to end has ended; a read that hangs in a file system is not waited for.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => fail(EX_OSERR, &format!("cannot start the runtime: {error}")),
     }
 }

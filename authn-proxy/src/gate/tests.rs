@@ -15,6 +15,10 @@ routes:
   - { match: "PUT /users/{id}", action: change, resource: { type: User, id: "{id}" }, scopes: [user.read, user.write] }
   - { match: "GET /me", action: view, resource: { type: User, id: "{principal.id}" } }
   - { match: "GET /notes/{id}", action: view, resource: { type: Note, id: "{id}" }, attributes: { owner: bob } }
+  - match: "GET /{team}/users/{id}"
+    action: view
+    resource: { type: User, id: "{id}" }
+    attributes: { owner: "{team}" }
   - { match: "GET /loose/{id}", action: view, resource: { type: Note, id: "{id}" } }
   - { match: "GET /services", action: list, resource: { type: User, id: x }, callers: [service] }
   - { match: "GET /seen", action: seen, resource: { type: User, id: x } }
@@ -29,6 +33,8 @@ const POLICIES: &str = r#"
 @id("own") permit(principal, action == Fortress::Action::"view", resource) when { principal == resource };
 @id("admin") permit(principal in Fortress::Role::"admin", action, resource);
 @id("bobs") permit(principal == Fortress::User::"bob", action, resource is Fortress::Note) when { resource.owner == "bob" };
+@id("owners") permit(principal, action == Fortress::Action::"view", resource is Fortress::User)
+  when { principal has owner && principal.owner == "chiefs" };
 @id("seen") permit(principal, action == Fortress::Action::"seen", resource)
   when { context.token.scopes.contains("s") && context.http.path == "/seen" };
 "#;
@@ -179,6 +185,15 @@ fn malformed_requests_stop_at_the_door() {
         ("FROB /any", alice(), "not_implemented"),
         ("PROPFIND /any", None, "not_implemented"),
         ("PURGE /any", None, "ok public"),
+    ]);
+}
+
+/// A caller writes the path, so nothing in it may become an attribute of the caller.
+#[test]
+fn a_path_says_nothing_about_who_calls() {
+    check(&[
+        ("GET /chiefs/users/alice", alice(), "ok own"),
+        ("GET /chiefs/users/bob", alice(), "forbidden"),
     ]);
 }
 

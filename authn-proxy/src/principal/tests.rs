@@ -6,19 +6,10 @@ use super::*;
 use crate::fixture::{ISSUERS, World, identity};
 
 /// The principal as Cedar JSON, parents sorted.
-fn principal(
-    principals: &Principals,
-    world: &World,
-    identity: &Identity,
-    missing: &[(&str, &str)],
-) -> Value {
-    let missing = missing
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+fn principal(principals: &Principals, world: &World, identity: &Identity) -> Value {
     let mapping = principals.of(identity).unwrap();
     let uid = mapping.uid(identity);
-    let entity = mapping.entity(uid, identity, &world.pdp.snapshot(), missing);
+    let entity = mapping.entity(uid, identity, &world.pdp.snapshot());
     let mut parents: Vec<String> = entity
         .as_ref()
         .parents()
@@ -29,11 +20,11 @@ fn principal(
     json!({ "uid": entity.uid().to_string(), "attrs": json["attrs"], "tags": json["tags"], "parents": parents })
 }
 
-fn check(identity: &Identity, missing: &[(&str, &str)], expected: Value) {
+fn check(identity: &Identity, expected: Value) {
     let world = World::new("routes: []", "");
     let issuers: Vec<IssuerConfig> = serde_json::from_str(ISSUERS).unwrap();
     let principals = Principals::new(&issuers, world.pdp.namespace()).unwrap();
-    assert_eq!(principal(&principals, &world, identity, missing), expected);
+    assert_eq!(principal(&principals, &world, identity), expected);
 }
 
 #[test]
@@ -43,7 +34,6 @@ fn each_fact_has_the_one_source_that_is_configured() {
     identity.attributes = vec![("user_type".into(), Claim::String("admin".to_owned()))];
     check(
         &identity,
-        &[],
         json!({
             "uid": r#"Fortress::User::"alice""#,
             // The stored `user_type` gives way to the claim, `region` is taken from the store, `owner` has no source.
@@ -59,30 +49,9 @@ fn each_fact_has_the_one_source_that_is_configured() {
 fn a_role_removed_at_its_source_is_gone_with_all_above_it() {
     check(
         &identity(),
-        &[],
         json!({
             "uid": r#"Fortress::User::"alice""#,
             "attrs": { "region": "eu" },
-            "tags": { "badge": "gold" },
-            "parents": [r#"Fortress::Team::"blue""#],
-        }),
-    );
-}
-
-#[test]
-fn what_is_proved_wins_over_what_a_route_says() {
-    let mut identity = identity();
-    identity.attributes = vec![("user_type".into(), Claim::String("admin".to_owned()))];
-    check(
-        &identity,
-        &[
-            ("user_type", "route"),
-            ("region", "route"),
-            ("owner", "route"),
-        ],
-        json!({
-            "uid": r#"Fortress::User::"alice""#,
-            "attrs": { "user_type": "admin", "region": "eu", "owner": "route" },
             "tags": { "badge": "gold" },
             "parents": [r#"Fortress::Team::"blue""#],
         }),
@@ -107,7 +76,7 @@ fn someone_who_is_not_stored_is_what_the_token_says() {
     let principals = Principals::new(&issuers, world.pdp.namespace()).unwrap();
     let mapping = principals.of(&identity).unwrap();
     let uid = mapping.uid(&identity);
-    let entity = mapping.entity(uid, &identity, &world.pdp.snapshot(), Vec::new());
+    let entity = mapping.entity(uid, &identity, &world.pdp.snapshot());
     assert_eq!(entity.uid().id().unescaped(), identity.principal_id);
     assert_eq!(
         entity.to_json_value().unwrap()["attrs"],
@@ -124,7 +93,7 @@ fn without_a_groups_claim_the_store_names_all_parents() {
     let principals = Principals::new(&issuers, world.pdp.namespace()).unwrap();
     let mut identity = identity();
     identity.group_type = None;
-    let entity = principal(&principals, &world, &identity, &[]);
+    let entity = principal(&principals, &world, &identity);
     assert_eq!(
         entity["parents"],
         json!([r#"Fortress::Role::"admin""#, r#"Fortress::Team::"blue""#])
