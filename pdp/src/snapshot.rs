@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy::{
-    Decision, Effect, Entity, EntityUid, PolicyId, PolicySet, RestrictedExpression, Schema,
-};
-use cedar_policy_core::ast::{PartialValue, Request, RestrictedExpr};
+use cedar_policy::{Decision, Effect, Entity, EntityUid, PolicyId, PolicySet, Schema};
+use cedar_policy_core::ast::Request;
 use cedar_policy_core::evaluator::EvaluationError;
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::ValidatorSchema;
@@ -135,15 +133,6 @@ impl Snapshot {
         self.entities
             .get(uid.as_ref())
             .map(|stored| Entity::ref_cast(&stored.entity))
-    }
-
-    /// One attribute of a stored entity, as an entity given in a question can carry it.
-    #[must_use]
-    pub fn stored_attribute(&self, uid: &EntityUid, name: &str) -> Option<RestrictedExpression> {
-        match self.entities.get(uid.as_ref())?.entity.get(name)? {
-            PartialValue::Value(value) => Some(RestrictedExpr::from(value.clone()).into()),
-            PartialValue::Residual(_) => None,
-        }
     }
 
     /// How many entities are stored, the actions of the schema included.
