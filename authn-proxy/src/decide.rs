@@ -103,14 +103,9 @@ pub(crate) fn decide(
 // === impl Permit ===
 
 impl Permit {
-    /// The path that was decided about. It is the one to forward.
+    /// The path that was decided about, and the query that came with it. They are what is forwarded.
     pub fn path(&self) -> &CanonicalPath {
         &self.path
-    }
-
-    /// The query as it came, without `?`.
-    pub fn query(&self) -> Option<&str> {
-        self.path.query()
     }
 
     /// The route.
@@ -137,21 +132,5 @@ impl Permit {
     /// The Cedar principal; `None` on a public route.
     pub fn principal(&self) -> Option<&EntityUid> {
         self.decision().map(|asked| &asked.principal)
-    }
-
-    /// The caller's id, as Cedar knows it; `None` on a public route.
-    pub fn principal_id(&self) -> Option<&str> {
-        self.user()
-            .map(|user| user.identity().principal_id.as_str())
-    }
-
-    /// The groups or roles in the caller's token.
-    pub fn roles(&self) -> &[String] {
-        self.user().map_or(&[], |user| &user.identity().groups)
-    }
-
-    /// The scopes of the caller's token.
-    pub fn scopes(&self) -> &[String] {
-        self.user().map_or(&[], |user| &user.identity().scopes)
     }
 }

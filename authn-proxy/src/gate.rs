@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
 use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
 use http::request::Parts;
 use http::{Method, Uri};
@@ -22,7 +21,7 @@ use crate::context::Facts;
 use crate::credentials;
 use crate::decide::{self, Permit};
 use crate::path::CanonicalPath;
-use crate::principal::{PrincipalFault, Principals};
+use crate::principal::Principals;
 use crate::rejection::{Reason, Rejection};
 use crate::routes::{Matched, NoRoute, RouteTable, Rule, UndecodableParam};
 
@@ -32,7 +31,7 @@ mod tests;
 /// Decides who passes. One gate serves every enforcement point.
 #[derive(Debug)]
 pub struct Gate {
-    routes: ArcSwap<RouteTable>,
+    routes: RouteTable,
     issuers: Arc<Issuers>,
     principals: Principals,
     pdp: Arc<Pdp>,
@@ -72,16 +71,11 @@ impl Gate {
         pdp: Arc<Pdp>,
     ) -> Self {
         Self {
-            routes: ArcSwap::from_pointee(routes),
+            routes,
             issuers,
             principals,
             pdp,
         }
-    }
-
-    /// Replaces the routes. Requests under way finish with those they began with.
-    pub fn replace_routes(&self, routes: RouteTable) {
-        self.routes.store(Arc::new(routes));
     }
 
     /// Takes a request through every step.
@@ -89,10 +83,9 @@ impl Gate {
     /// # Errors
     /// The refusal of the first step that did not say yes.
     pub async fn admit(&self, head: &Parts, client: &Client<'_>) -> Result<Permit, Rejection> {
-        let routes = self.routes.load_full();
-        check_method(&head.method, &routes)?;
+        check_method(&head.method, &self.routes)?;
         let path = canonical_path(&head.uri)?;
-        let matched = find(&routes, &head.method, &path)?;
+        let matched = find(&self.routes, &head.method, &path)?;
 
         match decide::open(matched.route(), &path) {
             Ok(permit) => Ok(permit),
@@ -142,7 +135,11 @@ impl Gate {
         let id = identity.principal_id.as_str();
         let resource = rule.resource(matched, id).map_err(undecodable)?;
         let given = rule.attributes(matched, id).map_err(undecodable)?;
-        let principal = self.principals.uid(identity).map_err(unmapped)?;
+        let mapping = self
+            .principals
+            .of(identity)
+            .ok_or_else(|| forbid("the issuer has no principal mapping"))?;
+        let principal = mapping.uid(identity);
 
         // What the route says of a resource is for want of anything better: what is proved or stored counts first.
         let mut entities = Vec::with_capacity(2);
@@ -152,11 +149,7 @@ impl Gate {
         } else if snapshot.stored(&resource).is_none() {
             entities.push(described(&resource, given)?);
         }
-        entities.push(
-            self.principals
-                .entity(identity, snapshot, missing)
-                .map_err(unmapped)?,
-        );
+        entities.push(mapping.entity(principal.clone(), identity, snapshot, missing));
 
         Ok(Question {
             principal,
@@ -246,10 +239,6 @@ fn described(uid: &EntityUid, given: Vec<(String, String)>) -> Result<Entity, Re
         .collect();
     Entity::new(uid.clone(), attributes, HashSet::new())
         .map_err(|error| forbid(format!("no resource: {error}")))
-}
-
-fn unmapped(fault: PrincipalFault) -> Rejection {
-    forbid(fault.to_string())
 }
 
 fn undecodable(fault: UndecodableParam) -> Rejection {

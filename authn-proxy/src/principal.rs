@@ -3,10 +3,10 @@
 //! Each fact about a principal has one source, named in the configuration of its issuer, and sources are never merged:
 //! a role that the issuer no longer grants is gone, whatever the entity store still says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
-use cedar_policy_core::ast::{PartialValue, RestrictedExpr};
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid};
+use cedar_policy_core::ast::{self, PartialValue, Value};
 use identity::config::{AttributeSource, IssuerConfig};
 use identity::{Claim, Identity};
 use pdp::{Namespace, Snapshot};
@@ -24,23 +24,12 @@ pub struct Principals {
 
 /// One issuer's rules.
 #[derive(Debug)]
-struct Mapping {
+pub(crate) struct Mapping {
     principal_type: EntityTypeName,
     /// The type of the parents that the token names; `None` when the store names all of them.
     group_type: Option<EntityTypeName>,
     /// The attributes whose source is the entity store.
     stored_attributes: Vec<String>,
-}
-
-/// Why an identity is no principal. The text is for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PrincipalFault {
-    /// The identity comes from an issuer that is not configured here.
-    #[error("the issuer has no principal mapping")]
-    UnknownIssuer,
-    /// An attribute has no Cedar value.
-    #[error("an attribute of the principal has no Cedar value")]
-    Attribute,
 }
 
 // === impl Principals ===
@@ -90,89 +79,84 @@ impl Principals {
         }
     }
 
-    /// The name of the principal that an identity is.
-    pub(crate) fn uid(&self, identity: &Identity) -> Result<EntityUid, PrincipalFault> {
-        Ok(self.mapping(identity)?.uid(identity))
-    }
-
-    /// The principal that an identity is, with the attributes and parents that its sources give it now. Attributes in
-    /// `missing` are added where those have none.
-    pub(crate) fn entity(
-        &self,
-        identity: &Identity,
-        snapshot: &Snapshot,
-        missing: Vec<(String, String)>,
-    ) -> Result<Entity, PrincipalFault> {
-        let mapping = self.mapping(identity)?;
-        let uid = mapping.uid(identity);
-        let mut attributes: HashMap<String, RestrictedExpression> = identity
-            .attributes
-            .iter()
-            .map(|(name, claim)| (name.to_string(), express(claim)))
-            .collect();
-        for name in &mapping.stored_attributes {
-            if let Some(value) = snapshot.stored_attribute(&uid, name) {
-                attributes.insert(name.clone(), value);
-            }
-        }
-        for (name, value) in missing {
-            attributes
-                .entry(name)
-                .or_insert_with(|| RestrictedExpression::new_string(value));
-        }
-
-        let mut parents: Vec<EntityUid> = Vec::new();
-        if let Some(group_type) = &mapping.group_type {
-            let group = |name: &String| {
-                EntityUid::from_type_name_and_id(group_type.clone(), EntityId::new(name))
-            };
-            parents.extend(identity.groups.iter().map(group));
-        }
-        let mut tags = Vec::new();
-        if let Some(stored) = snapshot.stored(&uid) {
-            let stored = stored.as_ref();
-            // Direct parents only: what lies above a role that is gone has to go with it.
-            let kept = stored.parents().cloned().map(EntityUid::from);
-            parents.extend(
-                kept.filter(|parent| Some(parent.type_name()) != mapping.group_type.as_ref()),
-            );
-            // No claim can give a tag, so the store is their one source.
-            tags.extend(stored.tags().filter_map(|(name, value)| match value {
-                PartialValue::Value(value) => {
-                    Some((name.to_string(), RestrictedExpr::from(value.clone()).into()))
-                }
-                PartialValue::Residual(_) => None,
-            }));
-        }
-        Entity::new_with_tags(uid, attributes, parents, tags).map_err(|_| PrincipalFault::Attribute)
-    }
-
-    fn mapping(&self, identity: &Identity) -> Result<&Mapping, PrincipalFault> {
-        self.by_issuer
-            .get(&*identity.issuer)
-            .ok_or(PrincipalFault::UnknownIssuer)
+    /// The rules for an identity; none when its issuer is not configured here.
+    pub(crate) fn of(&self, identity: &Identity) -> Option<&Mapping> {
+        self.by_issuer.get(&*identity.issuer)
     }
 }
 
 // === impl Mapping ===
 
 impl Mapping {
-    fn uid(&self, identity: &Identity) -> EntityUid {
+    /// The name of the principal that an identity is.
+    pub(crate) fn uid(&self, identity: &Identity) -> EntityUid {
         let id = EntityId::new(&identity.principal_id);
         EntityUid::from_type_name_and_id(self.principal_type.clone(), id)
+    }
+
+    /// The principal of this name that an identity is, with the attributes and parents that its sources give it now.
+    /// Attributes in `missing` are added where those have none.
+    pub(crate) fn entity(
+        &self,
+        uid: EntityUid,
+        identity: &Identity,
+        snapshot: &Snapshot,
+        missing: Vec<(String, String)>,
+    ) -> Entity {
+        let stored = snapshot.stored(&uid).map(AsRef::as_ref);
+
+        // Of two values for one name the later counts.
+        let missing = missing
+            .into_iter()
+            .map(|(name, text)| (name.into(), text.into()));
+        let claimed = identity
+            .attributes
+            .iter()
+            .map(|(name, claim)| (name.as_ref().into(), express(claim)));
+        let kept = stored.into_iter().flat_map(|stored| {
+            let of = |name: &String| Some((name.into(), whole(stored.get(name)?)?));
+            self.stored_attributes.iter().filter_map(of)
+        });
+        let attributes = missing.chain(claimed).chain(kept);
+
+        let groups = self.group_type.iter().flat_map(|group_type| {
+            let group = |name: &String| {
+                EntityUid::from_type_name_and_id(group_type.clone(), EntityId::new(name)).into()
+            };
+            identity.groups.iter().map(group)
+        });
+        // Direct parents only: what lies above a role that is gone has to go with it.
+        let others = stored.into_iter().flat_map(ast::Entity::parents);
+        let others = others.filter(|parent| {
+            Some(parent.entity_type()) != self.group_type.as_ref().map(AsRef::as_ref)
+        });
+        let parents = groups.chain(others.cloned()).collect();
+
+        // No claim can give a tag, so the store is their one source.
+        let tags = stored.into_iter().flat_map(ast::Entity::tags);
+        let tags = tags.filter_map(|(name, value)| Some((name.clone(), whole(value)?)));
+
+        let ancestors = HashSet::new();
+        ast::Entity::new_with_attr_partial_value(uid.into(), attributes, ancestors, parents, tags)
+            .into()
     }
 }
 
 // === helpers ===
 
 /// A claim as a Cedar value.
-fn express(claim: &Claim) -> RestrictedExpression {
+fn express(claim: &Claim) -> PartialValue {
     match claim {
-        Claim::String(text) => RestrictedExpression::new_string(text.clone()),
-        Claim::Long(number) => RestrictedExpression::new_long(*number),
-        Claim::Bool(truth) => RestrictedExpression::new_bool(*truth),
-        Claim::Strings(texts) => RestrictedExpression::new_set(
-            texts.iter().cloned().map(RestrictedExpression::new_string),
-        ),
+        Claim::String(text) => text.as_str().into(),
+        Claim::Long(number) => (*number).into(),
+        Claim::Bool(truth) => (*truth).into(),
+        Claim::Strings(texts) => {
+            Value::set(texts.iter().map(|text| text.as_str().into()), None).into()
+        }
     }
+}
+
+/// A stored value, unless part of it is unknown.
+fn whole(value: &PartialValue) -> Option<PartialValue> {
+    matches!(value, PartialValue::Value(_)).then(|| value.clone())
 }

@@ -195,9 +195,6 @@ impl Parts {
             // WebSockets need a way to end when a session does; until there is one, none is opened.
             return Err(Rejection::new(Reason::NotImplemented).because("an upgrade"));
         }
-        if !is_plainly_framed(&head.headers) {
-            return Err(Rejection::new(Reason::NotImplemented).because("a transfer coding"));
-        }
         if self.pseudonym.has_seen(&head.headers) {
             return Err(Rejection::new(Reason::LoopDetected));
         }
@@ -220,15 +217,12 @@ impl Parts {
         origin: Origin,
         exchange: &mut Exchange,
     ) -> Result<Response<Incoming>, Rejection> {
-        if head.method == Method::CONNECT {
-            return Err(Rejection::new(Reason::MethodNotAllowed));
-        }
         let uri = self
             .upstream
             .uri(permit.path().path_and_query())
             .map_err(|_| Rejection::new(Reason::InvalidRequest).because("the target"))?;
         let requested = requested_host(&head);
-        let empty_length = head.headers.contains_key(CONTENT_LENGTH);
+        let has_length = head.headers.contains_key(CONTENT_LENGTH);
 
         let (mut forwarded, ()) = Request::new(()).into_parts();
         forwarded.method = head.method;
@@ -237,7 +231,7 @@ impl Parts {
         forwarded.headers = head.headers;
         let headers = &mut forwarded.headers;
         self.rules.strip_request(headers, &options);
-        self.frame(&forwarded.method, headers, &body, empty_length);
+        self.frame(&forwarded.method, headers, &body, has_length);
         // HTTP/2 has `:authority` for it, which the client library takes from the URI.
         if self.upstream.protocol() == Protocol::Http1 {
             let host = requested.clone().filter(|_| self.preserve_host);
@@ -274,11 +268,11 @@ impl Parts {
         method: &Method,
         headers: &mut HeaderMap,
         body: &RequestBody,
-        empty_length: bool,
+        has_length: bool,
     ) {
         let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         if body.is_end_stream() {
-            if empty_length || expects_body {
+            if has_length || expects_body {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             }
             return;
@@ -307,6 +301,7 @@ impl Parts {
         let (head, incoming) = response.into_parts();
         let mut headers = head.headers;
         self.rules.strip_response(&mut headers);
+        // As with requests: announced trailers need chunks, which HTTP/1.0 does not know.
         if version == Version::HTTP_11 && headers.contains_key(TRAILER) && !incoming.is_end_stream()
         {
             headers.remove(CONTENT_LENGTH);
@@ -337,14 +332,6 @@ fn requested_host(head: &request::Parts) -> Option<HeaderValue> {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => head.headers.get(HOST).cloned(),
     }
-}
-
-/// Whether the body came either plain or chunked; any other transfer coding would have to be undone here.
-fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(TRANSFER_ENCODING)
-        .iter()
-        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// The refusal of a request that was admitted and got no response.

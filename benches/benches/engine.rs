@@ -56,10 +56,10 @@ fn fortress(criterion: &mut Criterion) {
     let question = decision::question(pdp.namespace(), "user-1");
     let stored = fs::read_to_string(fixture::root().join("policies/fortress/entities.json"))
         .expect("the pack's entities");
-    let stored = Entities::from_json_str(&stored, snapshot.schema()).expect("entities");
-    let entities = stored
+    let entities = Entities::from_json_str(&stored, snapshot.schema())
+        .expect("entities")
         .add_entities(question.entities.clone(), snapshot.schema())
-        .expect("more entities");
+        .expect("entities");
     assert!(snapshot.decide(&question).is_allow());
     let mut group = criterion.benchmark_group("engine/fortress");
     group.bench_function("engine", |bencher| {

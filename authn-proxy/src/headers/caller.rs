@@ -4,8 +4,9 @@
 //! those bytes percent-encoded (UTF-8, RFC 3986 section 2.1), so lists can be split at commas and every value decoded
 //! the same way.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use identity::Identity;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -28,31 +29,56 @@ const SCOPES: HeaderName = HeaderName::from_static("x-portcullis-scopes");
 /// Bytes that are written as `%XX`.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%').add(b',');
 
+/// Room for all the values of most callers.
+const TYPICAL_BYTES: usize = 256;
+
+/// Writes text into memory, encoded.
+struct Encoded<'a>(&'a mut BytesMut);
+
 /// Sets the headers that say who is calling. Whatever a client sent under these names must be gone.
 pub fn set_identity(headers: &mut HeaderMap, identity: &Identity, principal: &impl Display) {
-    set(headers, USER, encode(&identity.principal_id));
-    set(headers, PRINCIPAL, encode(&principal.to_string()));
-    set(headers, ROLES, join(&identity.groups, ","));
-    set(headers, SCOPES, join(&identity.scopes, " "));
+    // One allocation, of which every value is a part.
+    let memory = &mut BytesMut::with_capacity(TYPICAL_BYTES);
+    set(headers, USER, memory, [&identity.principal_id], "");
+    set(headers, PRINCIPAL, memory, [principal], "");
+    set(headers, ROLES, memory, &identity.groups, ",");
+    set(headers, SCOPES, memory, &identity.scopes, " ");
 }
 
-/// The values encoded and joined; empty when there are none.
-fn join(values: &[String], separator: &str) -> String {
-    let encoded: Vec<String> = values.iter().map(|value| encode(value)).collect();
-    encoded.join(separator)
-}
-
-fn encode(value: &str) -> String {
-    utf8_percent_encode(value, ENCODED).to_string()
-}
-
-/// An empty value says nothing that an absent header does not.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if value.is_empty() {
-        return;
+/// Sets a header to these values, encoded and joined in `memory`. An empty one would say nothing that an absent one does
+/// not.
+fn set<T: Display>(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    memory: &mut BytesMut,
+    values: impl IntoIterator<Item = T>,
+    separator: &str,
+) {
+    let mut written = Ok(());
+    for (index, value) in values.into_iter().enumerate() {
+        if index > 0 {
+            memory.extend_from_slice(separator.as_bytes());
+        }
+        written = written.and_then(|()| write!(Encoded(memory), "{value}"));
     }
-    // Nothing but printable ASCII is left, so this cannot fail; if it did, absent would be the safe reading.
-    if let Ok(value) = HeaderValue::try_from(value) {
+    let text = memory.split().freeze();
+    // Memory takes everything, and nothing but printable ASCII is left of it, so neither can fail; if one did, absent
+    // would be the safe reading.
+    if written.is_ok()
+        && !text.is_empty()
+        && let Ok(value) = HeaderValue::from_maybe_shared(text)
+    {
         headers.insert(name, value);
+    }
+}
+
+// === impl Encoded ===
+
+impl fmt::Write for Encoded<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in utf8_percent_encode(text, ENCODED) {
+            self.0.extend_from_slice(part.as_bytes());
+        }
+        Ok(())
     }
 }

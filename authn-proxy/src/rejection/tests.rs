@@ -2,6 +2,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 
 use super::*;
+use crate::config::RealmConfig;
 
 /// A response as its caller sees it: status, the headers that matter, the body.
 fn seen(response: Response<Full<Bytes>>) -> (u16, Vec<(&'static str, String)>, Value) {
@@ -103,7 +104,6 @@ fn each_reason_has_one_face() {
             "5",
         ),
         (Reason::AuthzUnavailable, "authz_unavailable", "5"),
-        (Reason::Overloaded, "overloaded", "1"),
     ] {
         check(reason, 503, code, &[("retry-after", seconds)]);
     }

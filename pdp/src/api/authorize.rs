@@ -31,7 +31,7 @@ pub(super) async fn authorize(
 async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response, Refusal> {
     let bytes = body::read(request, api.limits.request_bytes).await?;
     let began = Instant::now();
-    let fields: QuestionBody = read::parse(&bytes, api.limits.nesting)?;
+    let fields: QuestionBody = read::parse_object(&bytes, api.limits.nesting)?;
     let explain = fields.explain.unwrap_or_default();
     let snapshot = api.pdp.snapshot();
     let answer = decide(api, &snapshot, id, fields, &Common::default(), began)?;

@@ -33,7 +33,7 @@ pub(super) async fn authorize(
 async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response, Refusal> {
     let bytes = body::read(request, api.limits.batch_bytes).await?;
     let mut turn = Instant::now();
-    let batch: BatchBody<'_> = read::parse(&bytes, api.limits.nesting)?;
+    let batch: BatchBody<'_> = read::parse_object(&bytes, api.limits.nesting)?;
     let (requests, common) = batch.split();
     if requests.len() > api.limits.batch_items {
         return Err(Refusal::batch_too_large(api.limits.batch_items));
@@ -75,7 +75,7 @@ fn decide(
     began: Instant,
 ) -> Result<Box<RawValue>, Refusal> {
     let fields: Result<QuestionBody, Refusal> =
-        read::parse(item.get().as_bytes(), api.limits.nesting);
+        read::parse_object(item.get().as_bytes(), api.limits.nesting);
     let explain = fields
         .as_ref()
         .ok()

@@ -65,7 +65,7 @@ pub fn read_bytes(
     snapshot: &Snapshot,
     namespace: &Namespace,
 ) -> Result<Option<Question>, Refusal> {
-    let fields: QuestionBody = parse(body, nesting)?;
+    let fields: QuestionBody = parse_object(body, nesting)?;
     match question(fields, &Common::default(), snapshot, namespace)? {
         Reading::Question(question) => Ok(Some(*question)),
         Reading::OutsideSchema(..) => Ok(None),
@@ -84,7 +84,7 @@ pub fn ask(
     namespace: &Namespace,
 ) -> Result<Asked, Refusal> {
     let answer = |item: &str| {
-        let fields: QuestionBody = parse(item.as_bytes(), nesting)?;
+        let fields: QuestionBody = parse_object(item.as_bytes(), nesting)?;
         Ok(
             match question(fields, &Common::default(), snapshot, namespace)? {
                 Reading::Question(question) => snapshot.decide(&question),
@@ -102,8 +102,24 @@ pub fn ask(
     Ok(Asked::One(answer(whole.get())))
 }
 
+/// Reads a JSON object. An array of the same values in the order of our fields is none, though the
+/// derived readers would take it for one.
+pub(super) fn parse_object<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    nesting: usize,
+) -> Result<T, Refusal> {
+    if body.trim_ascii_start().starts_with(b"[") {
+        // What is too deep is told so, whatever else is wrong with it.
+        check_nesting(body, nesting).map_err(|_| Refusal::too_deep(nesting))?;
+        return Err(Refusal::invalid(
+            "the body cannot be read: an array stands where an object belongs",
+        ));
+    }
+    parse(body, nesting)
+}
+
 /// Reads JSON whose nesting is bounded before anything recurses into it.
-pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], nesting: usize) -> Result<T, Refusal> {
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], nesting: usize) -> Result<T, Refusal> {
     check_nesting(body, nesting).map_err(|_| Refusal::too_deep(nesting))?;
     let text =
         std::str::from_utf8(body).map_err(|_| Refusal::invalid("the body is not text in UTF-8"))?;

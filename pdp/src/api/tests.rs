@@ -265,6 +265,20 @@ async fn what_is_no_question_is_refused() {
         (String::new(), 400, "invalid_request"),
         ("{}".to_owned(), 400, "invalid_request"),
         ("[]".to_owned(), 400, "invalid_request"),
+        (
+            json!([
+                own["principal"],
+                own["action"],
+                own["resource"],
+                null,
+                null,
+                null,
+                null
+            ])
+            .to_string(),
+            400,
+            "invalid_request",
+        ),
         ("null".to_owned(), 400, "invalid_request"),
         ("\"x\"".to_owned(), 400, "invalid_request"),
         (format!("{text} {text}"), 400, "invalid_request"),

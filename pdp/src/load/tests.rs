@@ -468,3 +468,20 @@ fn only_what_was_written_just_now_makes_a_start_wait() {
     assert!(scan.changed_within(STEADY, now - Duration::from_secs(3600)));
     assert!(!scan.changed_within(STEADY, now + Duration::from_secs(10)));
 }
+
+#[test]
+fn what_came_after_the_scan_is_not_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = "permit(principal, action, resource);";
+    std::fs::write(folder.path().join("a.cedar"), all).unwrap();
+    let sources = Sources {
+        policies: folder.path().to_owned(),
+        schema: None,
+        entities: None,
+    };
+    let early = Scan::of(&sources);
+    std::fs::write(folder.path().join("b.cedar"), all).unwrap();
+    let (scan, texts) = read_steady(&sources, early, Duration::ZERO).unwrap();
+    assert_eq!(texts.policies.len(), 2);
+    assert_eq!(scan, Scan::of(&sources));
+}
