@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use identity::Identity;
+use identity::config::{Kind, SessionSource, UserStatusSource};
 
 use crate::config::CallerKind;
 use crate::rejection::{Reason, Rejection};
@@ -19,9 +20,12 @@ pub struct ActiveUser {
 /// Asks whether the bearer of a good token may act at the moment.
 ///
 /// # Errors
-/// When the identity is bound to a session that cannot be looked up: unknown is not active.
+/// When the issuer keeps sessions, or a list of its users, that cannot be looked up: unknown is not active.
 pub fn activate(identity: Arc<Identity>) -> Result<ActiveUser, Rejection> {
-    if identity.session.is_some() {
+    if identity.session.is_some()
+        || identity.session_source != SessionSource::None
+        || identity.status_source != UserStatusSource::None
+    {
         return Err(
             Rejection::new(Reason::SessionStoreUnavailable).because("no session store to ask")
         );
@@ -39,8 +43,10 @@ impl ActiveUser {
 
     /// Whether a person or a service is calling.
     pub fn kind(&self) -> CallerKind {
-        // Issuers of service tokens are refused at load, so every identity is a person's.
-        CallerKind::User
+        match self.identity.kind {
+            Kind::Cognito | Kind::FirstParty => CallerKind::User,
+            Kind::Service => CallerKind::Service,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use dev_issuer::{Algorithm, SigningKey};
 use http::Request;
 use http::request::Parts;
 use identity::config::IssuerConfig;
+use identity::config::{Kind, SessionSource, UserStatusSource};
 use identity::{Identity, Issuers};
 use pdp::{Namespace, Pdp, PoliciesConfig};
 use prometheus::Registry;
@@ -170,6 +171,7 @@ pub(crate) fn identity() -> Identity {
     Identity {
         issuer: "first-party".into(),
         issuer_url: ISSUER.into(),
+        kind: Kind::FirstParty,
         subject: "alice".to_owned(),
         principal_type: "User".into(),
         principal_id: "alice".to_owned(),
@@ -177,10 +179,17 @@ pub(crate) fn identity() -> Identity {
         groups: Vec::new(),
         attributes: Vec::new(),
         scopes: Vec::new(),
+        username: None,
+        client_id: None,
         token_id: Some("jti-1".to_owned()),
+        origin_token_id: None,
+        authenticated_at: None,
         issued_at: 1_700_000_000,
         expires_at: 1_700_000_300,
         session: None,
+        session_source: SessionSource::None,
+        status_source: UserStatusSource::None,
+        on_behalf_of: None,
     }
 }
 

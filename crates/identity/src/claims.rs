@@ -76,6 +76,7 @@ impl Profile {
         let identity = Identity {
             issuer: Arc::clone(&self.name),
             issuer_url: Arc::clone(url),
+            kind: self.kind,
             subject: entity_id(claims, "sub")?,
             principal_type: Arc::clone(&self.principal_type),
             principal_id: entity_id(claims, &self.id_claim)?,
@@ -89,10 +90,17 @@ impl Profile {
                 .map_or(Ok(Vec::new()), |(claim, _)| groups(claims, claim))?,
             attributes: self.attributes(claims)?,
             scopes: scopes(claims)?,
+            username: None,
+            client_id: None,
             token_id: Some(token_id(claims)?),
+            origin_token_id: None,
+            authenticated_at: None,
             issued_at: time(claims, "iat")?,
             expires_at: time(claims, "exp")?,
             session: None,
+            session_source: self.session,
+            status_source: self.user_status,
+            on_behalf_of: None,
         };
         let times = Times {
             issued_at: identity.issued_at,

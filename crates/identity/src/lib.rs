@@ -23,7 +23,7 @@ mod profile;
 pub use clock::Clock;
 pub use crypto::{SelfTestError, install_crypto, self_test};
 pub use error::TokenError;
-pub use identity::{Claim, Identity, SessionRef};
+pub use identity::{ActingFor, Claim, Identity, SessionRef};
 pub use issuers::{Issuers, KeyStatus, Options};
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ const ABSENT: &str = "absent";
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub(crate) name: Arc<str>,
+    pub(crate) kind: Kind,
     pub(crate) urls: Vec<Arc<str>>,
     pub(crate) algorithms: Vec<Algorithm>,
     /// Accepted `typ` headers in comparable form; `None` is a token without one.
@@ -31,6 +32,8 @@ pub(crate) struct Profile {
     pub(crate) groups: Option<(String, Arc<str>)>,
     /// Cedar names and the claims that they come from.
     pub(crate) attributes: Vec<(Arc<str>, String)>,
+    pub(crate) session: SessionSource,
+    pub(crate) user_status: UserStatusSource,
 }
 
 /// Collects what is wrong, each with its key below the issuer.
@@ -50,6 +53,7 @@ impl Profile {
         check_principal(config, problems);
         Self {
             name: config.name.as_str().into(),
+            kind: config.kind,
             urls: config
                 .issuer
                 .iter()
@@ -81,6 +85,8 @@ impl Profile {
                     AttributeSource::Directory { .. } | AttributeSource::Store { .. } => None,
                 })
                 .collect(),
+            session: config.session,
+            user_status: config.user_status,
         }
     }
 }
