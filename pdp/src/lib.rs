@@ -19,6 +19,12 @@ pub mod config;
 mod context_shape;
 pub mod decision_log;
 mod engine;
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the store and the evaluator that use it come next"
+)]
+mod entities;
 mod entity_store;
 mod json;
 pub mod load;
@@ -30,6 +36,16 @@ mod question;
 mod scan;
 mod slice;
 mod snapshot;
+#[expect(
+    dead_code,
+    reason = "the store and the evaluator that use it come next"
+)]
+mod uid;
+#[expect(
+    dead_code,
+    reason = "the store and the evaluator that use it come next"
+)]
+mod value;
 mod watch;
 
 pub use crate::answer::{Answer, PolicyError, Source};

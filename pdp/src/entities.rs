@@ -1,0 +1,5 @@
+//! The stored entities.
+
+mod stored;
+
+pub(crate) use self::stored::Stored;

@@ -1,0 +1,201 @@
+//! One entity.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use cedar_policy_core::ast::{self, EntityUID, PartialValue};
+use smol_str::SmolStr;
+
+use crate::uid::Uid;
+use crate::value::{Naming, Record};
+
+/// An entity with all of its ancestors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) uid: Uid,
+    pub(crate) attributes: Record,
+    pub(crate) tags: Record,
+    /// What is above it. Siblings with the same parents share it.
+    pub(crate) lineage: Arc<Lineage>,
+}
+
+/// The parents of an entity and all that is above them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lineage {
+    /// Sorted by hash, each once.
+    parents: Box<[Uid]>,
+    /// The parents among them. Sorted by hash, each once, so that one is found by comparing numbers
+    /// that stand side by side.
+    ancestors: Box<[Uid]>,
+}
+
+/// An entity that holds an unknown, which only partial evaluation knows what to do with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("entity `{uid}` has no value for `{name}`")]
+pub(crate) struct Unknown {
+    pub(crate) uid: Uid,
+    pub(crate) name: SmolStr,
+}
+
+// === impl Stored ===
+
+impl Stored {
+    /// An entity whose ancestors are complete.
+    ///
+    /// # Errors
+    /// When an attribute or a tag is unknown.
+    pub(crate) fn of(entity: &ast::Entity) -> Result<Self, Unknown> {
+        Self::named(entity, &mut Uid::of)
+    }
+
+    /// The entity with the names that `naming` gives.
+    ///
+    /// # Errors
+    /// When an attribute or a tag is unknown.
+    pub(crate) fn named(entity: &ast::Entity, naming: Naming<'_>) -> Result<Self, Unknown> {
+        let uid = naming(entity.uid());
+        let lineage = Lineage::new(
+            entity.parents().map(&mut *naming).collect(),
+            entity.ancestors().map(&mut *naming).collect(),
+        );
+        Ok(Self {
+            attributes: record(&uid, entity.attrs(), naming)?,
+            tags: record(&uid, entity.tags(), naming)?,
+            lineage: Arc::new(lineage),
+            uid,
+        })
+    }
+
+    pub(crate) fn to_cedar(&self) -> ast::Entity {
+        let values = |record: &Record| -> BTreeMap<SmolStr, PartialValue> {
+            let pairs = record.to_cedar();
+            pairs.map(|(key, value)| (key, value.into())).collect()
+        };
+        let parents: HashSet<EntityUID> = self.parents().iter().map(Uid::to_cedar).collect();
+        let indirect = self.ancestors().iter().map(Uid::to_cedar);
+        let indirect = indirect.filter(|uid| !parents.contains(uid)).collect();
+        ast::Entity::new_with_attr_partial_value(
+            self.uid.to_cedar(),
+            values(&self.attributes),
+            indirect,
+            parents,
+            values(&self.tags),
+        )
+    }
+
+    /// Those directly above it, sorted by hash.
+    pub(crate) fn parents(&self) -> &[Uid] {
+        &self.lineage.parents
+    }
+
+    /// All that are above it, sorted by hash.
+    pub(crate) fn ancestors(&self) -> &[Uid] {
+        &self.lineage.ancestors
+    }
+
+    /// Whether `uid` is among those above it. It is not within itself.
+    pub(crate) fn is_within(&self, uid: &Uid) -> bool {
+        self.lineage.contains(uid)
+    }
+
+    /// Tells `tell` every entity that an attribute or a tag names.
+    pub(crate) fn names(&self, tell: &mut dyn FnMut(&Uid)) {
+        self.attributes.names(tell);
+        self.tags.names(tell);
+    }
+}
+
+// === impl Lineage ===
+
+impl Lineage {
+    /// Of names in any order.
+    pub(crate) fn new(parents: Vec<Uid>, ancestors: Vec<Uid>) -> Self {
+        Self {
+            parents: sorted(parents),
+            ancestors: sorted(ancestors),
+        }
+    }
+
+    pub(crate) fn parents(&self) -> &[Uid] {
+        &self.parents
+    }
+
+    pub(crate) fn ancestors(&self) -> &[Uid] {
+        &self.ancestors
+    }
+
+    fn contains(&self, uid: &Uid) -> bool {
+        let above = &self.ancestors;
+        above.binary_search_by(|one| one.cmp_hash(uid)).is_ok()
+    }
+}
+
+/// Sorted by hash, each once.
+pub(crate) fn sorted(mut names: Vec<Uid>) -> Box<[Uid]> {
+    names.sort_unstable_by(Uid::cmp_hash);
+    names.dedup();
+    names.into_boxed_slice()
+}
+
+fn record<'v>(
+    uid: &Uid,
+    pairs: impl Iterator<Item = (&'v SmolStr, &'v PartialValue)>,
+    naming: Naming<'_>,
+) -> Result<Record, Unknown> {
+    let known = pairs.map(|(name, value)| match value {
+        PartialValue::Value(value) => Ok((name, value)),
+        PartialValue::Residual(_) => Err(Unknown {
+            uid: uid.clone(),
+            name: name.clone(),
+        }),
+    });
+    let known: Vec<_> = known.collect::<Result<_, _>>()?;
+    Ok(Record::of(known.into_iter(), naming))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use cedar_policy_core::entities::{EntityJsonParser, NoEntitiesSchema, TCComputation};
+    use cedar_policy_core::extensions::Extensions;
+
+    use super::*;
+
+    fn uid(id: &str) -> EntityUID {
+        format!("G::\"{id}\"").parse().unwrap()
+    }
+
+    #[test]
+    fn an_entity_comes_back_as_it_was() {
+        let parser = EntityJsonParser::<NoEntitiesSchema>::new(
+            None,
+            Extensions::all_available(),
+            TCComputation::AssumeAlreadyComputed,
+        );
+        let mut entity = parser
+            .single_from_json_str(
+                r#"{"uid":{"type":"U","id":"a"},
+                    "attrs":{"n":1,"s":["x",{"__entity":{"type":"U","id":"b"}}],"r":{"ip":{"__extn":{"fn":"ip","arg":"::1"}}}},
+                    "tags":{"t":true},
+                    "parents":[{"type":"G","id":"1"},{"type":"G","id":"2"}]}"#,
+            )
+            .unwrap();
+        entity.add_indirect_ancestor(uid("3"));
+        let stored = Stored::of(&entity).unwrap();
+        assert!(stored.to_cedar().deep_eq(&entity));
+        let parents: HashSet<_> = entity.parents().cloned().collect();
+        assert_eq!(
+            stored.to_cedar().parents().cloned().collect::<HashSet<_>>(),
+            parents
+        );
+        for (id, within) in [("1", true), ("2", true), ("3", true), ("4", false)] {
+            assert_eq!(stored.is_within(&Uid::of(&uid(id))), within, "{id}");
+        }
+        assert!(!stored.is_within(&stored.uid));
+        assert_eq!((stored.parents().len(), stored.ancestors().len()), (2, 3));
+        let mut names = Vec::new();
+        stored.names(&mut |uid| names.push(uid.to_string()));
+        assert_eq!(names, [r#"U::"b""#]);
+    }
+}
