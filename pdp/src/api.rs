@@ -5,8 +5,10 @@
 //! | `POST /v1/authorize` | one question |
 //! | `POST /v1/authorize/batch` | many questions, one snapshot |
 //! | `GET /v1/revision` | the content hash of the policies that decide |
+//! | `GET /openapi.json` | all of this, for programs |
 //!
-//! A body is JSON: a `Content-Type` that says otherwise is refused with 415, and none at all is
+//! Each handler's module has an `operation`, which says where the handler is served and describes
+//! it; router and document are made of these. A body is JSON: a `Content-Type` that says otherwise is refused with 415, and none at all is
 //! taken for JSON. Unknown and repeated fields are refused, so that a misspelt `entities` is not an
 //! answer to another question. Who may call is asked before anything is read.
 
@@ -14,20 +16,22 @@ mod authorize;
 mod batch;
 mod body;
 mod explanation;
+mod openapi;
 mod read;
 mod refusal;
 mod request_id;
+mod revision;
 mod wire;
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
 use axum::{Extension, Router};
+use bytes::Bytes;
 use callers::{Callers, RequestId};
 
+use self::openapi::{Operation, Schemas};
 use crate::config::ApiLimits;
 use crate::pdp::Pdp;
 
@@ -39,29 +43,41 @@ pub use refusal::Refusal;
 struct Api {
     pdp: Arc<Pdp>,
     limits: ApiLimits,
+    /// The document that describes all of it.
+    openapi: Bytes,
 }
 
 /// The native API. Callers are authenticated by `callers`.
 pub fn router(pdp: Arc<Pdp>, callers: Callers, limits: ApiLimits) -> Router {
-    Router::new()
-        .route("/v1/authorize", post(authorize::authorize))
-        .route("/v1/authorize/batch", post(batch::authorize))
-        .route("/v1/revision", get(revision))
+    let mut schemas = Schemas::new();
+    let operations = operations(&mut schemas);
+    let api = Api {
+        pdp,
+        limits,
+        openapi: openapi::document(&operations, schemas),
+    };
+    operations
+        .into_iter()
+        .fold(Router::new(), |router, operation| {
+            router.route(operation.path, operation.handler)
+        })
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Arc::new(Api { pdp, limits }))
+        .with_state(Arc::new(api))
         // Before any body is read: a stranger costs a header comparison.
         .layer(from_fn_with_state(callers, callers::require))
         // Outermost, so that a refusal carries the id too.
         .layer(from_fn(request_id::attach))
 }
 
-async fn revision(State(api): State<Arc<Api>>, Extension(id): Extension<RequestId>) -> Response {
-    let revision = Arc::clone(api.pdp.snapshot().revision());
-    body::json(&wire::RevisionBody {
-        revision: &revision,
-        request_id: &id.0,
-    })
+/// All that is served.
+fn operations(schemas: &mut Schemas) -> Vec<Operation> {
+    vec![
+        authorize::operation(schemas),
+        batch::operation(schemas),
+        revision::operation(schemas),
+        openapi::operation(),
+    ]
 }
 
 async fn not_found(Extension(id): Extension<RequestId>) -> Response {

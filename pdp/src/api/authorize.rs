@@ -7,7 +7,9 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use callers::RequestId;
+use serde_json::json;
 
+use super::openapi::{JSON, Operation, Schemas};
 use super::read::{Common, Reading, Scope};
 use super::refusal::Refusal;
 use super::wire::{AnswerBody, QuestionBody};
@@ -17,7 +19,33 @@ use crate::decision_log::Decided;
 use crate::question::Question;
 use crate::snapshot::Snapshot;
 
-pub(super) async fn authorize(
+pub(super) fn operation(schemas: &mut Schemas) -> Operation {
+    // Only in a batch may the three be left out.
+    let question = json!({
+        "allOf": [schemas.request::<QuestionBody>(), { "required": ["principal", "action", "resource"] }],
+    });
+    let answer = schemas.response::<AnswerBody<'_>>();
+    Operation::post("/v1/authorize", authorize)
+        .named("authorize", "Answers one question.")
+        .reads(JSON, question)
+        .answers(
+            200,
+            "The decision, which may well be Deny.",
+            &[(JSON, answer)],
+        )
+        .refuses(
+            schemas,
+            400,
+            "The body is no question (`invalid_request`, `too_deep`).",
+        )
+        .refuses(
+            schemas,
+            415,
+            "The body is said not to be JSON (`unsupported_media_type`).",
+        )
+}
+
+async fn authorize(
     State(api): State<Arc<Api>>,
     Extension(id): Extension<RequestId>,
     request: Request,
@@ -51,7 +79,20 @@ pub(super) fn decide(
     common: &Common,
     began: Instant,
 ) -> Result<Answer, Refusal> {
-    let (scope, answer) = match read::question(fields, common, snapshot, api.pdp.namespace())? {
+    let reading = read::question(fields, common, snapshot, api.pdp.namespace())?;
+    Ok(answer_to(reading, "native", api, snapshot, id, began))
+}
+
+/// Answers what was read by `surface`, and tells the decision log.
+pub(super) fn answer_to(
+    reading: Reading,
+    surface: &'static str,
+    api: &Api,
+    snapshot: &Snapshot,
+    id: &RequestId,
+    began: Instant,
+) -> Answer {
+    let (scope, answer) = match reading {
         Reading::Question(question) => {
             let answer = api.pdp.decide(snapshot, &question);
             let Question {
@@ -72,7 +113,7 @@ pub(super) fn decide(
         Reading::OutsideSchema(scope, message) => (*scope, api.pdp.refuse(snapshot, &message)),
     };
     Decided {
-        surface: "native",
+        surface,
         request_id: &id.0,
         principal: &scope.principal,
         action: &scope.action,
@@ -81,5 +122,5 @@ pub(super) fn decide(
         took: began.elapsed(),
     }
     .record();
-    Ok(answer)
+    answer
 }

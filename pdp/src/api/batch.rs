@@ -9,6 +9,7 @@ use axum::response::Response;
 use callers::RequestId;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::openapi::{JSON, Operation, Schemas};
 use super::read::Common;
 use super::refusal::Refusal;
 use super::wire::{BatchAnswerBody, BatchBody, ItemErrorBody, QuestionBody, UnreadItemBody};
@@ -19,7 +20,29 @@ use crate::snapshot::Snapshot;
 /// How long deciding may keep other requests of this thread waiting.
 const TURN: Duration = Duration::from_micros(500);
 
-pub(super) async fn authorize(
+pub(super) fn operation(schemas: &mut Schemas) -> Operation {
+    let batch = schemas.request::<BatchBody<'_>>();
+    let answer = schemas.response::<BatchAnswerBody<'_>>();
+    Operation::post("/v1/authorize/batch", authorize)
+        .named(
+            "authorize_batch",
+            "Answers many questions from one revision, in order.",
+        )
+        .reads(JSON, batch)
+        .answers(200, "One result for each question.", &[(JSON, answer)])
+        .refuses(
+            schemas,
+            400,
+            "The body is no batch (`invalid_request`, `too_deep`).",
+        )
+        .refuses(
+            schemas,
+            415,
+            "The body is said not to be JSON (`unsupported_media_type`).",
+        )
+}
+
+async fn authorize(
     State(api): State<Arc<Api>>,
     Extension(id): Extension<RequestId>,
     request: Request,

@@ -27,13 +27,13 @@ const POLICIES: &str = r#"
     @id("always") permit(principal, action == Shop::Action::"fail", resource);
 "#;
 
-struct Served {
+pub(super) struct Served {
     _folder: TempDir,
     pdp: Arc<Pdp>,
     router: Router,
 }
 
-fn serve(limits: ApiLimits) -> Served {
+pub(super) fn serve(limits: ApiLimits) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("p.cedar"), POLICIES).unwrap();
@@ -58,7 +58,10 @@ fn serve(limits: ApiLimits) -> Served {
 }
 
 impl Served {
-    async fn send(&self, request: Request<Body>) -> (StatusCode, http::HeaderMap, Value) {
+    pub(super) async fn send(
+        &self,
+        request: Request<Body>,
+    ) -> (StatusCode, http::HeaderMap, Value) {
         let response = self.router.clone().call(request).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
