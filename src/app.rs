@@ -127,7 +127,8 @@ impl Bound {
                 ("decisions", _) => {
                     let callers = Callers::new(&config.callers, listener.address());
                     let limits = config.decision_api.clone();
-                    let api = pdp::api::router(Arc::clone(&pdp), callers, limits);
+                    let avp = config.avp_api.clone();
+                    let api = pdp::api::router(Arc::clone(&pdp), callers, limits, avp);
                     servers.spawn(serve_api(listener, api, drain).instrument(span));
                 }
                 _ => {

@@ -14,7 +14,7 @@ use callers::CallerConfig;
 use cedar_policy::Schema;
 use identity::config::IssuerConfig;
 use listener::{Limits, Timeouts};
-use pdp::{ApiLimits, Namespace, PoliciesConfig};
+use pdp::{ApiLimits, AvpApiConfig, Namespace, PoliciesConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use settings::{Address, Document, Environment, Problem};
@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) decision_api: ApiLimits,
+    pub(crate) avp_api: AvpApiConfig,
     places: Document<()>,
 }
 
@@ -107,6 +108,8 @@ pub(crate) struct ConfigFile {
     timeouts: Timeouts,
     /// How much one call to the decision API may ask.
     decision_api: ApiLimits,
+    /// What AWS SDKs may ask the decision API as if it were Amazon Verified Permissions.
+    avp_api: AvpApiConfig,
     /// The Cognito user pool to ask for the status of users. Not available in this version.
     cognito: Option<later::CognitoConfig>,
     /// The Redis server that holds sessions. Not available in this version.

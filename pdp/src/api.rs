@@ -5,6 +5,7 @@
 //! | `POST /v1/authorize` | one question |
 //! | `POST /v1/authorize/batch` | many questions, one snapshot |
 //! | `GET /v1/revision` | the content hash of the policies that decide |
+//! | `POST /` with `X-Amz-Target` | what Amazon Verified Permissions answers: [`avp`] |
 //! | `GET /openapi.json` | all of this, for programs |
 //!
 //! Each handler's module has an `operation`, which says where the handler is served and describes
@@ -13,10 +14,12 @@
 //! answer to another question. Who may call is asked before anything is read.
 
 mod authorize;
+mod avp;
 mod batch;
 mod body;
 mod explanation;
 mod openapi;
+mod pace;
 mod read;
 mod refusal;
 mod request_id;
@@ -25,16 +28,19 @@ mod wire;
 
 use std::sync::Arc;
 
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::{Extension, Router};
 use bytes::Bytes;
 use callers::{Callers, RequestId};
+use http::StatusCode;
 
 use self::openapi::{Operation, Schemas};
-use crate::config::ApiLimits;
+use crate::config::{ApiLimits, AvpApiConfig};
 use crate::pdp::Pdp;
 
+pub use avp::read_bytes as read_avp_bytes;
 pub use read::{Asked, ask, read_bytes};
 pub use refusal::Refusal;
 
@@ -43,17 +49,19 @@ pub use refusal::Refusal;
 struct Api {
     pdp: Arc<Pdp>,
     limits: ApiLimits,
+    avp: AvpApiConfig,
     /// The document that describes all of it.
     openapi: Bytes,
 }
 
-/// The native API. Callers are authenticated by `callers`.
-pub fn router(pdp: Arc<Pdp>, callers: Callers, limits: ApiLimits) -> Router {
+/// The decision APIs. Callers are authenticated by `callers`.
+pub fn router(pdp: Arc<Pdp>, callers: Callers, limits: ApiLimits, avp: AvpApiConfig) -> Router {
     let mut schemas = Schemas::new();
     let operations = operations(&mut schemas);
     let api = Api {
         pdp,
         limits,
+        avp,
         openapi: openapi::document(&operations, schemas),
     };
     operations
@@ -65,7 +73,7 @@ pub fn router(pdp: Arc<Pdp>, callers: Callers, limits: ApiLimits) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::new(api))
         // Before any body is read: a stranger costs a header comparison.
-        .layer(from_fn_with_state(callers, callers::require))
+        .layer(from_fn_with_state(callers, admit))
         // Outermost, so that a refusal carries the id too.
         .layer(from_fn(request_id::attach))
 }
@@ -75,9 +83,25 @@ fn operations(schemas: &mut Schemas) -> Vec<Operation> {
     vec![
         authorize::operation(schemas),
         batch::operation(schemas),
+        avp::operation(schemas),
         revision::operation(schemas),
         openapi::operation(),
     ]
+}
+
+/// Middleware: lets known callers in, and tells the others so in the words of what they called.
+async fn admit(
+    callers: State<Callers>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_avp = request.uri().path() == avp::PATH;
+    let response = callers::require(callers, request, next).await;
+    if is_avp && response.status() == StatusCode::UNAUTHORIZED {
+        return avp::refused(&response, &id);
+    }
+    response
 }
 
 async fn not_found(Extension(id): Extension<RequestId>) -> Response {

@@ -99,6 +99,15 @@ pub struct ApiLimits {
     pub nesting: usize,
 }
 
+/// Section `avp_api`: the API that AWS SDKs ask as they ask Amazon Verified Permissions.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AvpApiConfig {
+    /// What callers may give as `policyStoreId`, besides `default`: the ids or the aliases
+    /// (`policy-store-alias/…`) that they are configured with. All mean the same policies.
+    pub policy_store_ids: Vec<String>,
+}
+
 // === impl PoliciesConfig ===
 
 impl PoliciesConfig {
@@ -113,6 +122,31 @@ impl PoliciesConfig {
         for path in [&mut self.schema, &mut self.entities].into_iter().flatten() {
             *path = resolve(path);
         }
+    }
+}
+
+// === impl AvpApiConfig ===
+
+impl AvpApiConfig {
+    /// Every mistake, with its key below the section, such as `policy_store_ids[0]`.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let is_id = |id: &str| {
+            (1..=200).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-/_".contains(&byte))
+        };
+        let ids = self.policy_store_ids.iter().enumerate();
+        ids.filter(|(_, id)| !is_id(id))
+            .map(|(index, _)| {
+                (
+                    format!("policy_store_ids[{index}]"),
+                    "must be 1 to 200 letters, digits, `-`, `/` or `_`: no SDK could send it"
+                        .to_owned(),
+                )
+            })
+            .collect()
     }
 }
 

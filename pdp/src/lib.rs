@@ -49,7 +49,7 @@ mod value;
 mod watch;
 
 pub use crate::answer::{Answer, PolicyError, Source};
-pub use crate::config::{ApiLimits, OnError, PoliciesConfig, PolicySource};
+pub use crate::config::{ApiLimits, AvpApiConfig, OnError, PoliciesConfig, PolicySource};
 pub use crate::context_shape::{ContextKind, ContextMember, ContextShape};
 pub use crate::namespace::{NameError, Namespace};
 pub use crate::pdp::{Health, Pdp, Reload};

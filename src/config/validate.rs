@@ -55,6 +55,9 @@ impl Check {
         self.upstream(file.upstream.as_ref(), &listen);
         self.callers(&file.callers, &listen);
         self.numbers(&file);
+        for (key, message) in file.avp_api.problems() {
+            self.add(&format!("avp_api.{key}"), message);
+        }
         if let Err(message) = Realm::new(&file.realm) {
             self.add("realm", message);
         }
@@ -75,6 +78,7 @@ impl Check {
             limits,
             timeouts,
             decision_api,
+            avp_api,
             ..
         } = file;
         let policies = policies?;
@@ -91,6 +95,7 @@ impl Check {
             limits,
             timeouts,
             decision_api,
+            avp_api,
             places,
         })
     }

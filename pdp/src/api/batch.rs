@@ -1,7 +1,7 @@
 //! `POST /v1/authorize/batch`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -10,15 +10,13 @@ use callers::RequestId;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::openapi::{JSON, Operation, Schemas};
+use super::pace::Pace;
 use super::read::Common;
 use super::refusal::Refusal;
 use super::wire::{BatchAnswerBody, BatchBody, ItemErrorBody, QuestionBody, UnreadItemBody};
 use super::{Api, authorize, body, explanation, read};
 use crate::answer::Source;
 use crate::snapshot::Snapshot;
-
-/// How long deciding may keep other requests of this thread waiting.
-const TURN: Duration = Duration::from_micros(500);
 
 pub(super) fn operation(schemas: &mut Schemas) -> Operation {
     let batch = schemas.request::<BatchBody<'_>>();
@@ -55,7 +53,8 @@ async fn authorize(
 
 async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response, Refusal> {
     let bytes = body::read(request, api.limits.batch_bytes).await?;
-    let mut turn = Instant::now();
+    let mut pace = Pace::new();
+    let arrived = Instant::now();
     let batch: BatchBody<'_> = read::parse_object(&bytes, api.limits.nesting)?;
     let (requests, common) = batch.split();
     if requests.len() > api.limits.batch_items {
@@ -63,7 +62,7 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
     }
     let snapshot = api.pdp.snapshot();
     let common = Common::new(common, &snapshot);
-    let mut spent = turn.elapsed();
+    let mut spent = arrived.elapsed();
     let mut results: Vec<Box<RawValue>> = Vec::with_capacity(requests.len());
     for item in requests {
         if spent >= api.limits.batch_cpu.0 {
@@ -76,10 +75,7 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
         let began = Instant::now();
         results.push(decide(api, &snapshot, id, item, &common, began)?);
         spent += began.elapsed();
-        if turn.elapsed() >= TURN {
-            tokio::task::yield_now().await;
-            turn = Instant::now();
-        }
+        pace.pause().await;
     }
     Ok(body::json(&BatchAnswerBody {
         results: &results,

@@ -17,10 +17,15 @@ use super::refusal::Refusal;
 
 /// Reads a JSON body of at most `limit` bytes.
 pub(super) async fn read(request: Request, limit: ByteSize) -> Result<Bytes, Refusal> {
-    let (head, body) = request.into_parts();
-    if !is_json(&head.headers) {
+    if !is_json(request.headers()) {
         return Err(Refusal::not_json());
     }
+    collect(request, limit).await
+}
+
+/// Reads a body of at most `limit` bytes, whatever it is said to be.
+pub(super) async fn collect(request: Request, limit: ByteSize) -> Result<Bytes, Refusal> {
+    let (head, body) = request.into_parts();
     // A body that says that it is too large need not be waited for.
     let announced = head
         .headers

@@ -49,7 +49,7 @@ pub(super) struct Common {
 
 /// Why a value cannot be part of a question.
 #[derive(Debug, Clone)]
-enum Unfit {
+pub(super) enum Unfit {
     Malformed(String),
     OutsideSchema(String),
 }
@@ -178,7 +178,12 @@ pub(crate) fn question(
     })))
 }
 
-fn context(value: Value, snapshot: &Snapshot, action: &EntityUid) -> Result<Context, Unfit> {
+/// Reads a context, which has to be what `action` declares.
+pub(super) fn context(
+    value: Value,
+    snapshot: &Snapshot,
+    action: &EntityUid,
+) -> Result<Context, Unfit> {
     if !value.is_object() {
         return Err(Unfit::Malformed("is not an object".to_owned()));
     }
@@ -189,7 +194,8 @@ fn context(value: Value, snapshot: &Snapshot, action: &EntityUid) -> Result<Cont
     })
 }
 
-fn entities(values: Vec<Unique>, snapshot: &Snapshot) -> Result<Vec<Entity>, Unfit> {
+/// Reads entities, which have to be what the schema declares.
+pub(super) fn entities(values: Vec<Unique>, snapshot: &Snapshot) -> Result<Vec<Entity>, Unfit> {
     values
         .into_iter()
         .map(|Unique(value)| {

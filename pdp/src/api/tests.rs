@@ -34,10 +34,15 @@ pub(super) struct Served {
 }
 
 pub(super) fn serve(limits: ApiLimits) -> Served {
+    serve_policies(SCHEMA, POLICIES, limits)
+}
+
+/// Serves these policies, in namespace `Shop`.
+pub(super) fn serve_policies(schema: &str, policies: &str, limits: ApiLimits) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    fs::write(path("p.cedar"), POLICIES).unwrap();
-    fs::write(path("s.cedarschema"), SCHEMA).unwrap();
+    fs::write(path("p.cedar"), policies).unwrap();
+    fs::write(path("s.cedarschema"), schema).unwrap();
     let config = PoliciesConfig {
         source: PolicySource::Dir(path("p.cedar")),
         schema: Some(path("s.cedarschema")),
@@ -49,7 +54,14 @@ pub(super) fn serve(limits: ApiLimits) -> Served {
     };
     let pdp = Pdp::open(&config, &prometheus::Registry::new()).unwrap();
     let local: Address = "127.0.0.1:0".parse().unwrap();
-    let router = router(Arc::clone(&pdp), Callers::new(&[], &local), limits);
+    let router = router(
+        Arc::clone(&pdp),
+        Callers::new(&[], &local),
+        limits,
+        AvpApiConfig {
+            policy_store_ids: vec!["PSEXAMPLE".to_owned()],
+        },
+    );
     Served {
         _folder: folder,
         pdp,
@@ -69,7 +81,7 @@ impl Served {
         (head.status, head.headers, value)
     }
 
-    async fn post(&self, path: &str, body: impl Into<Body>) -> (StatusCode, Value) {
+    pub(super) async fn post(&self, path: &str, body: impl Into<Body>) -> (StatusCode, Value) {
         let request = Request::post(path)
             .header("content-type", "application/json")
             .body(body.into())
@@ -485,8 +497,13 @@ async fn a_request_id_is_taken_only_if_it_can_stand_in_a_log() {
 async fn strangers_are_refused_before_their_body_is_read() {
     let served = serve(ApiLimits::default());
     let remote: Address = "0.0.0.0:8180".parse().unwrap();
-    let mut router = router(served.pdp, Callers::new(&[], &remote), ApiLimits::default());
-    for path in ["/v1/authorize", "/v1/authorize/batch", "/v1/nothing"] {
+    let mut router = router(
+        served.pdp,
+        Callers::new(&[], &remote),
+        ApiLimits::default(),
+        AvpApiConfig::default(),
+    );
+    for path in ["/v1/authorize", "/v1/authorize/batch", "/", "/v1/nothing"] {
         let response = router
             .call(Request::post(path).body(Body::new(Never)).unwrap())
             .await

@@ -71,6 +71,14 @@ impl Operation {
         self
     }
 
+    /// Another request header that counts.
+    pub(in crate::api) fn header(mut self, name: &str, description: &str, schema: Value) -> Self {
+        self.parameters.push(json!({
+            "name": name, "in": "header", "required": true, "description": description, "schema": schema,
+        }));
+        self
+    }
+
     /// The body that is read.
     pub(in crate::api) fn reads(mut self, media_type: &str, schema: Value) -> Self {
         let body = json!({ "required": true, "content": { media_type: { "schema": schema } } });

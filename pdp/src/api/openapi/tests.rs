@@ -26,6 +26,7 @@ async fn what_is_described_is_served_and_nothing_else() {
         "/v1/authorize",
         "/v1/authorize/batch",
         "/v1/revision",
+        "/",
         "/openapi.json",
     ] {
         assert!(paths.contains_key(known), "{known}");
