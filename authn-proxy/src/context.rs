@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cedar_policy::{Context, RestrictedExpression};
+use cedar_policy::{Context, EntityUid, RestrictedExpression};
 use http::header::USER_AGENT;
 use http::request::Parts;
 use identity::Identity;
@@ -26,6 +26,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) path: &'a CanonicalPath,
     pub(crate) client: &'a Client<'a>,
     pub(crate) identity: &'a Identity,
+    /// The user that the caller, a service, acts for.
+    pub(crate) on_behalf_of: Option<&'a EntityUid>,
     pub(crate) now: SystemTime,
 }
 
@@ -34,11 +36,15 @@ enum Fact<'a> {
     Text(String),
     Texts(&'a [String]),
     Address(IpAddr),
+    Entity(&'a EntityUid),
     /// Time since 1970.
     Instant(Duration),
 }
 
-/// The records of facts and their members. Beside them stands `now`.
+/// The user that a service acts for, in a context.
+pub(crate) const ON_BEHALF_OF: &str = "on_behalf_of";
+
+/// The records of facts and their members. Beside them stand `now` and `on_behalf_of`.
 const RECORDS: [(&str, &[&str]); 2] = [
     (
         "http",
@@ -90,10 +96,10 @@ impl Facts<'_> {
             let value = RestrictedExpression::new_record(members).ok()?;
             Some(((*record).to_owned(), value))
         });
-        let now = self
-            .top("now")
-            .map(|now| ("now".to_owned(), express_naturally(now)));
-        Context::from_pairs(records.chain(now)).map_err(|error| error.to_string())
+        let tops = ["now", ON_BEHALF_OF]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), express_naturally(self.top(name)?))));
+        Context::from_pairs(records.chain(tops)).map_err(|error| error.to_string())
     }
 
     /// A declared record, filled as far as there are facts. A record that nothing is known of is left out; one that is
@@ -110,6 +116,7 @@ impl Facts<'_> {
     fn top(&self, name: &str) -> Option<Fact<'_>> {
         match name {
             "now" => Some(Fact::Instant(self.now.duration_since(UNIX_EPOCH).ok()?)),
+            ON_BEHALF_OF => self.on_behalf_of.map(Fact::Entity),
             _ => None,
         }
     }
@@ -151,6 +158,9 @@ fn express(fact: Fact<'_>, kind: &ContextKind) -> Option<RestrictedExpression> {
         (Fact::Address(address), ContextKind::String) => {
             RestrictedExpression::new_string(address.to_canonical().to_string())
         }
+        (Fact::Entity(uid), ContextKind::Entity(of)) if uid.type_name() == of => {
+            RestrictedExpression::new_entity_uid(uid.clone())
+        }
         (Fact::Instant(since), ContextKind::Datetime) => datetime(since)?,
         (Fact::Instant(since), ContextKind::Long) => {
             RestrictedExpression::new_long(i64::try_from(since.as_secs()).ok()?)
@@ -164,6 +174,7 @@ fn express_naturally(fact: Fact<'_>) -> RestrictedExpression {
         Fact::Text(text) => RestrictedExpression::new_string(text),
         Fact::Texts(texts) => strings(texts),
         Fact::Address(address) => ip(address),
+        Fact::Entity(uid) => RestrictedExpression::new_entity_uid(uid.clone()),
         Fact::Instant(since) => datetime(since)
             .unwrap_or_else(|| RestrictedExpression::new_string(since.as_secs().to_string())),
     }

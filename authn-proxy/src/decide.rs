@@ -33,12 +33,21 @@ pub struct Permit {
 pub struct Asked {
     /// Who asked to act.
     pub principal: EntityUid,
+    /// The user for whom they asked to act, where a service did.
+    pub on_behalf_of: Option<EntityUid>,
     /// What they asked to do.
     pub action: EntityUid,
     /// What they asked to do it to.
     pub resource: EntityUid,
     /// What the decision point said.
     pub answer: Answer,
+}
+
+/// A question, and who puts it.
+pub(crate) struct Case {
+    pub(crate) question: Question,
+    pub(crate) user: ActiveUser,
+    pub(crate) on_behalf_of: Option<EntityUid>,
 }
 
 /// Why a permit was given.
@@ -70,11 +79,15 @@ pub(crate) fn open<'r>(route: &'r Arc<Route>, path: &CanonicalPath) -> Result<Pe
 pub(crate) fn decide(
     pdp: &Pdp,
     snapshot: &Snapshot,
-    question: Question,
-    user: ActiveUser,
+    case: Case,
     route: &Arc<Route>,
     path: &CanonicalPath,
 ) -> Result<Permit, Rejection> {
+    let Case {
+        question,
+        user,
+        on_behalf_of,
+    } = case;
     let answer = pdp.decide(snapshot, &question);
     let Question {
         principal,
@@ -85,6 +98,7 @@ pub(crate) fn decide(
     let verdict = (answer.decision, answer.source);
     let asked = Asked {
         principal,
+        on_behalf_of,
         action,
         resource,
         answer,

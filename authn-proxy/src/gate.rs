@@ -12,16 +12,17 @@ use std::time::SystemTime;
 use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
 use http::request::Parts;
 use http::{Method, Uri};
-use identity::Issuers;
-use pdp::{Pdp, Question, Snapshot};
+use identity::config::Kind;
+use identity::{ActingFor, Identity, Issuers};
+use pdp::{ContextKind, ContextShape, Pdp, Question, Snapshot};
 
-use crate::active::{self, ActiveUser};
+use crate::active;
 use crate::config::CallerKind;
-use crate::context::Facts;
+use crate::context::{Facts, ON_BEHALF_OF};
 use crate::credentials;
-use crate::decide::{self, Permit};
+use crate::decide::{self, Case, Permit};
 use crate::path::CanonicalPath;
-use crate::principal::Principals;
+use crate::principal::{Mapping, Principals};
 use crate::rejection::{Reason, Rejection};
 use crate::routes::{Matched, NoRoute, RouteTable, Rule, UndecodableParam};
 
@@ -107,20 +108,48 @@ impl Gate {
     ) -> Result<Permit, Rejection> {
         let token = credentials::bearer(&head.headers)?;
         let identity = self.issuers.verify(token).await?;
+        check_caller(rule, &identity)?;
         let user = active::activate(identity)?;
-        check_caller(rule, &user)?;
 
         // One snapshot for the facts, the decision and its reasons.
         let snapshot = self.pdp.snapshot();
+        let acted_for = self.acted_for(user.identity())?;
         let facts = Facts {
             head,
             path,
             client,
             identity: user.identity(),
+            on_behalf_of: acted_for.as_ref().map(|(uid, _, _)| uid),
             now: SystemTime::now(),
         };
-        let question = self.question(rule, matched, &facts, &snapshot)?;
-        decide::decide(&self.pdp, &snapshot, question, user, matched.route(), path)
+        let mut question = self.question(rule, matched, &facts, &snapshot)?;
+        if let Some((uid, mapping, acting)) = &acted_for {
+            question
+                .entities
+                .push(mapping.entity(uid.clone(), *acting, &snapshot));
+        }
+        let on_behalf_of = acted_for.map(|(uid, _, _)| uid);
+        let case = Case {
+            question,
+            user,
+            on_behalf_of,
+        };
+        decide::decide(&self.pdp, &snapshot, case, matched.route(), path)
+    }
+
+    /// The user that the caller acts for, and how that user becomes an entity.
+    fn acted_for<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> Result<Option<(EntityUid, &'a Mapping, &'a ActingFor)>, Rejection> {
+        let Some(acting) = &identity.on_behalf_of else {
+            return Ok(None);
+        };
+        let mapping = self
+            .principals
+            .acted_for(identity)
+            .ok_or_else(|| forbid("the issuer has no mapping for users acted for"))?;
+        Ok(Some((mapping.uid(acting), mapping, acting)))
     }
 
     /// Puts a request into Cedar's terms.
@@ -142,9 +171,11 @@ impl Gate {
         let principal = mapping.uid(identity);
 
         // What the route says of a resource is for want of anything better: what is stored counts first. And it
-        // never counts for the principal, about whom a path, which the caller writes, must say nothing.
-        let mut entities = Vec::with_capacity(2);
-        if resource != principal && snapshot.stored(&resource).is_none() {
+        // never counts for the principal or the user acted for, about whom a path, which the caller writes, must say
+        // nothing.
+        let mut entities = Vec::with_capacity(3);
+        let is_person = resource == principal || facts.on_behalf_of == Some(&resource);
+        if !is_person && snapshot.stored(&resource).is_none() {
             entities.push(described(&resource, given)?);
         }
         entities.push(mapping.entity(principal.clone(), identity, snapshot));
@@ -200,16 +231,33 @@ fn find<'t, 'p>(
 }
 
 /// Whether this kind of caller may use the route, and shows every scope it requires.
-fn check_caller(rule: &Rule, user: &ActiveUser) -> Result<(), Rejection> {
-    let kind = user.kind();
-    if !rule.admits(kind) {
-        return Err(forbid("the route is not for this kind of caller"));
+///
+/// What the user grants and what the service may do are required separately: neither's scopes count for the other.
+fn check_caller(rule: &Rule, identity: &Identity) -> Result<(), Rejection> {
+    match identity.kind {
+        Kind::Cognito | Kind::FirstParty => {
+            if !rule.admits(CallerKind::User) {
+                return Err(forbid("the route is not for users"));
+            }
+            check_scopes(rule.scopes(), &identity.scopes)
+        }
+        Kind::Service => {
+            // Where only users belong a service's token proves nobody.
+            if !rule.admits(CallerKind::Service) {
+                return Err(Rejection::new(Reason::InvalidToken)
+                    .because("a service's token on a route for users"));
+            }
+            check_scopes(rule.service_scopes(), &identity.scopes)?;
+            match &identity.on_behalf_of {
+                Some(user) => check_scopes(rule.scopes(), &user.scopes),
+                None if rule.scopes().is_empty() => Ok(()),
+                None => Err(Rejection::new(Reason::ActorRequired)),
+            }
+        }
     }
-    let required = match kind {
-        CallerKind::User => rule.scopes(),
-        CallerKind::Service => rule.service_scopes(),
-    };
-    let shown = &user.identity().scopes;
+}
+
+fn check_scopes(required: &[String], shown: &[String]) -> Result<(), Rejection> {
     if required.iter().all(|scope| shown.contains(scope)) {
         Ok(())
     } else {
@@ -219,12 +267,32 @@ fn check_caller(rule: &Rule, user: &ActiveUser) -> Result<(), Rejection> {
 
 fn context(rule: &Rule, facts: &Facts<'_>, snapshot: &Snapshot) -> Result<Context, Rejection> {
     let context = match (snapshot.schema(), snapshot.context_shape(rule.action())) {
-        (_, Some(shape)) => facts.declared(shape),
+        (_, Some(shape)) => {
+            check_acting(shape, facts)?;
+            facts.declared(shape)
+        }
         (None, None) => facts.all(),
         // An action outside the schema: the decision point says so.
         (Some(_), None) => return Ok(Context::empty()),
     };
     context.map_err(|error| forbid(format!("no context: {error}")))
+}
+
+/// Whether the user that a service acts for is what the action's schema asks for: there where it must be, and of the
+/// type that it declares. Left out, the context would say that the service acts for nobody.
+fn check_acting(shape: &ContextShape, facts: &Facts<'_>) -> Result<(), Rejection> {
+    let Some(declared) = shape.get(ON_BEHALF_OF) else {
+        return Ok(());
+    };
+    match (facts.on_behalf_of, &declared.kind) {
+        (None, _) if declared.required && facts.identity.kind == Kind::Service => {
+            Err(Rejection::new(Reason::ActorRequired))
+        }
+        (Some(user), kind) if *kind != ContextKind::Entity(user.type_name().clone()) => Err(
+            forbid("the schema declares another type for `on_behalf_of`"),
+        ),
+        _ => Ok(()),
+    }
 }
 
 // === helpers ===

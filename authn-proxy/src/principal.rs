@@ -3,12 +3,13 @@
 //! Each fact about a principal has one source, named in the configuration of its issuer, and sources are never merged:
 //! a role that the issuer no longer grants is gone, whatever the entity store still says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid};
 use cedar_policy_core::ast::{self, PartialValue, Value};
-use identity::config::{AttributeSource, IssuerConfig};
-use identity::{Claim, Identity};
+use identity::config::{AttributeSource, IssuerConfig, Kind, PrincipalConfig};
+use identity::{ActingFor, Claim, Identity};
 use pdp::{Namespace, Snapshot};
 
 use crate::config::KeyedProblem;
@@ -19,10 +20,25 @@ mod tests;
 /// How each issuer's identities become principals.
 #[derive(Debug, Default)]
 pub struct Principals {
-    by_issuer: HashMap<String, Mapping>,
+    by_issuer: HashMap<String, Mappings>,
 }
 
-/// One issuer's rules.
+/// The rules of one issuer, for the bearers of its tokens and for the users that they act for.
+#[derive(Debug)]
+struct Mappings {
+    bearer: Mapping,
+    on_behalf_of: Option<Mapping>,
+}
+
+/// What a token says of one person or service, as far as that makes an entity.
+#[derive(Clone, Copy)]
+pub(crate) struct Person<'a> {
+    id: &'a str,
+    groups: &'a [String],
+    attributes: &'a [(Arc<str>, Claim)],
+}
+
+/// How claims become an entity.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     principal_type: EntityTypeName,
@@ -43,37 +59,31 @@ impl Principals {
         let mut by_issuer = HashMap::new();
         let mut problems = Vec::new();
         for (index, issuer) in issuers.iter().enumerate() {
-            let mut resolve = |key: &str, name: &str| {
-                let key = format!("issuers[{index}].principal.{key}");
-                namespace
-                    .entity_type(name)
-                    .map_err(|error| problems.push((key, error.to_string())))
-                    .ok()
+            let mut read = |key: &str, config: &PrincipalConfig| {
+                Mapping::new(config, namespace, |name, error| {
+                    problems.push((format!("issuers[{index}].{key}.{name}"), error));
+                })
             };
-            let principal_type = resolve("type", &issuer.principal.entity_type);
-            let group_type = match &issuer.principal.groups {
-                Some(groups) => resolve("groups.type", &groups.entity_type).map(Some),
-                None => Some(None),
-            };
-            let mut stored_attributes = Vec::new();
-            for (name, source) in &issuer.principal.attributes {
-                match source {
-                    AttributeSource::Store { .. } => stored_attributes.push(name.clone()),
-                    // The identity brings these along, or its issuer is refused for want of the source.
-                    AttributeSource::Claim(_) | AttributeSource::Directory { .. } => {}
+            let bearer = read("principal", &issuer.principal);
+            let on_behalf_of = match issuer.kind {
+                Kind::Service => {
+                    let user = issuer.on_behalf_of.clone().unwrap_or_default();
+                    read("on_behalf_of", &user).map(Some)
                 }
-            }
-            if let (Some(principal_type), Some(group_type)) = (principal_type, group_type) {
-                let mapping = Mapping {
-                    principal_type,
-                    group_type,
-                    stored_attributes,
+                Kind::Cognito | Kind::FirstParty => Some(None),
+            };
+            if let (Some(bearer), Some(on_behalf_of)) = (bearer, on_behalf_of) {
+                let mappings = Mappings {
+                    bearer,
+                    on_behalf_of,
                 };
-                by_issuer.insert(issuer.name.clone(), mapping);
+                by_issuer.insert(issuer.name.clone(), mappings);
             }
         }
+        let principals = Self { by_issuer };
+        principals.check_apart(issuers, &mut problems);
         if problems.is_empty() {
-            Ok(Self { by_issuer })
+            Ok(principals)
         } else {
             Err(problems)
         }
@@ -81,29 +91,97 @@ impl Principals {
 
     /// The rules for an identity; none when its issuer is not configured here.
     pub(crate) fn of(&self, identity: &Identity) -> Option<&Mapping> {
-        self.by_issuer.get(&*identity.issuer)
+        Some(&self.by_issuer.get(&*identity.issuer)?.bearer)
+    }
+
+    /// The rules for the user that an identity acts for.
+    pub(crate) fn acted_for(&self, identity: &Identity) -> Option<&Mapping> {
+        self.by_issuer.get(&*identity.issuer)?.on_behalf_of.as_ref()
+    }
+
+    /// A service and a user of one entity type could be taken for each other.
+    fn check_apart(&self, issuers: &[IssuerConfig], problems: &mut Vec<KeyedProblem>) {
+        let mut users = BTreeSet::new();
+        for issuer in issuers {
+            let Some(mappings) = self.by_issuer.get(&issuer.name) else {
+                continue;
+            };
+            if issuer.kind != Kind::Service {
+                users.insert(&mappings.bearer.principal_type);
+            }
+            users.extend(
+                mappings
+                    .on_behalf_of
+                    .iter()
+                    .map(|user| &user.principal_type),
+            );
+        }
+        for (index, issuer) in issuers.iter().enumerate() {
+            let Some(mappings) = self.by_issuer.get(&issuer.name) else {
+                continue;
+            };
+            let service = &mappings.bearer.principal_type;
+            if issuer.kind == Kind::Service && users.contains(service) {
+                problems.push((
+                    format!("issuers[{index}].principal.type"),
+                    format!("`{service}` is a type of users: services must be of another"),
+                ));
+            }
+        }
     }
 }
 
 // === impl Mapping ===
 
 impl Mapping {
-    /// The name of the principal that an identity is.
-    pub(crate) fn uid(&self, identity: &Identity) -> EntityUid {
-        let id = EntityId::new(&identity.principal_id);
+    fn new(
+        config: &PrincipalConfig,
+        namespace: &Namespace,
+        mut problem: impl FnMut(&str, String),
+    ) -> Option<Self> {
+        let mut resolve = |key: &str, name: &str| {
+            namespace
+                .entity_type(name)
+                .map_err(|error| problem(key, error.to_string()))
+                .ok()
+        };
+        let principal_type = resolve("type", &config.entity_type);
+        let group_type = match &config.groups {
+            Some(groups) => resolve("groups.type", &groups.entity_type).map(Some),
+            None => Some(None),
+        };
+        let mut stored_attributes = Vec::new();
+        for (name, source) in &config.attributes {
+            match source {
+                AttributeSource::Store { .. } => stored_attributes.push(name.clone()),
+                // The identity brings these along, or its issuer is refused for want of the source.
+                AttributeSource::Claim(_) | AttributeSource::Directory { .. } => {}
+            }
+        }
+        Some(Self {
+            principal_type: principal_type?,
+            group_type: group_type?,
+            stored_attributes,
+        })
+    }
+
+    /// The name of the principal that somebody is.
+    pub(crate) fn uid<'a>(&self, who: impl Into<Person<'a>>) -> EntityUid {
+        let id = EntityId::new(who.into().id);
         EntityUid::from_type_name_and_id(self.principal_type.clone(), id)
     }
 
-    /// The principal of this name that an identity is, with the attributes and parents that its sources give it now.
-    pub(crate) fn entity(
+    /// The entity of this name that somebody is, with the attributes and parents that its sources give it now.
+    pub(crate) fn entity<'a>(
         &self,
         uid: EntityUid,
-        identity: &Identity,
+        who: impl Into<Person<'a>>,
         snapshot: &Snapshot,
     ) -> Entity {
+        let who = who.into();
         let stored = snapshot.stored(&uid).map(AsRef::as_ref);
 
-        let claimed = identity
+        let claimed = who
             .attributes
             .iter()
             .map(|(name, claim)| (name.as_ref().into(), express(claim)));
@@ -117,7 +195,7 @@ impl Mapping {
             let group = |name: &String| {
                 EntityUid::from_type_name_and_id(group_type.clone(), EntityId::new(name)).into()
             };
-            identity.groups.iter().map(group)
+            who.groups.iter().map(group)
         });
         // Direct parents only: what lies above a role that is gone has to go with it.
         let others = stored.into_iter().flat_map(ast::Entity::parents);
@@ -133,6 +211,28 @@ impl Mapping {
         let ancestors = HashSet::new();
         ast::Entity::new_with_attr_partial_value(uid.into(), attributes, ancestors, parents, tags)
             .into()
+    }
+}
+
+// === impl Person ===
+
+impl<'a> From<&'a Identity> for Person<'a> {
+    fn from(identity: &'a Identity) -> Self {
+        Self {
+            id: &identity.principal_id,
+            groups: &identity.groups,
+            attributes: &identity.attributes,
+        }
+    }
+}
+
+impl<'a> From<&'a ActingFor> for Person<'a> {
+    fn from(user: &'a ActingFor) -> Self {
+        Self {
+            id: &user.principal_id,
+            groups: &user.groups,
+            attributes: &user.attributes,
+        }
     }
 }
 

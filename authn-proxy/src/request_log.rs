@@ -208,6 +208,7 @@ impl Exchange {
             path,
             route = decided.route.map(Route::name),
             principal = asked.map(|asked| display(&asked.principal)),
+            on_behalf_of = asked.and_then(|asked| asked.on_behalf_of.as_ref()).map(display),
             action = asked.map(|asked| display(&asked.action)),
             resource = asked.map(|asked| display(&asked.resource)),
             decision = decided.decision,

@@ -195,7 +195,6 @@ fn what_is_not_served_is_refused() {
             .any(|(key, message)| key == "redis.ulr" && message.contains("did you mean `url`?"))
     );
     for (key, text) in [
-        ("kind", "kind: cognito, client_ids: [x]"),
         ("session", "session: redis"),
         ("user_status", "user_status: cognito"),
     ] {
@@ -211,12 +210,6 @@ fn what_is_not_served_is_refused() {
             "{problems:#?}"
         );
     }
-    let services = "routes: [{ match: GET /, action: a, resource: { type: T, id: x }, callers: [user, service], service_scopes: [s] }]\n";
-    let keys: Vec<String> = problems(&format!("{POLICIES}{ISSUER}{services}"))
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect();
-    assert_eq!(keys, ["routes[0].callers", "routes[0].service_scopes"]);
 }
 
 #[test]

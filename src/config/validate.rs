@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use authn_proxy::config::{CallerKind, RouteConfig, RouteFile, RoutesConfig, UpstreamConfig};
+use authn_proxy::config::{RouteFile, RoutesConfig, UpstreamConfig};
 use authn_proxy::principal::Principals;
 use authn_proxy::{Realm, RouteTable};
 use callers::CallerConfig;
@@ -307,12 +307,9 @@ impl Check {
                 Routes { list, places }
             }
         };
-        let mut problems = unavailable_in_routes(&routes.list);
-        problems.extend(
-            RouteTable::compile(&routes.list, namespace)
-                .err()
-                .unwrap_or_default(),
-        );
+        let problems = RouteTable::compile(&routes.list, namespace)
+            .err()
+            .unwrap_or_default();
         let places = routes.places.take();
         for (key, message) in problems {
             let places = places.as_ref().unwrap_or(&self.places);
@@ -373,30 +370,6 @@ impl Check {
             self.problems.push(problem);
         }
     }
-}
-
-fn unavailable_in_routes(routes: &[RouteConfig]) -> Vec<(String, String)> {
-    let mut problems = Vec::new();
-    for (index, route) in routes.iter().enumerate() {
-        let services = route
-            .callers
-            .iter()
-            .flatten()
-            .any(|kind| *kind == CallerKind::Service);
-        if services {
-            problems.push((
-                format!("routes[{index}].callers"),
-                "`service` is not available in this version; remove it".to_owned(),
-            ));
-        }
-        if !route.service_scopes.is_empty() {
-            problems.push((
-                format!("routes[{index}].service_scopes"),
-                UNAVAILABLE.to_owned(),
-            ));
-        }
-    }
-    problems
 }
 
 fn below(section: &str, key: &str) -> String {

@@ -28,6 +28,7 @@ fn with_facts(client: Client<'_>, agent: Option<&[u8]>, then: impl FnOnce(Facts<
         path: &path,
         client: &client,
         identity: &identity,
+        on_behalf_of: None,
         now: UNIX_EPOCH + Duration::from_millis(1_700_000_001_234),
     });
 }

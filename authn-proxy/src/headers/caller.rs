@@ -26,6 +26,9 @@ const ROLES: HeaderName = HeaderName::from_static("x-portcullis-roles");
 /// The token's scopes, joined by spaces as in OAuth 2.0. Absent when there are none.
 const SCOPES: HeaderName = HeaderName::from_static("x-portcullis-scopes");
 
+/// The id of the user that the caller, a service, acts for. Absent when it acts for nobody.
+const ON_BEHALF_OF: HeaderName = HeaderName::from_static("x-portcullis-on-behalf-of");
+
 /// Bytes that are written as `%XX`.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%').add(b',');
 
@@ -43,6 +46,9 @@ pub fn set_identity(headers: &mut HeaderMap, identity: &Identity, principal: &im
     set(headers, PRINCIPAL, memory, [principal], "");
     set(headers, ROLES, memory, &identity.groups, ",");
     set(headers, SCOPES, memory, &identity.scopes, " ");
+    let user = identity.on_behalf_of.as_ref();
+    let user = user.map(|user| &user.principal_id);
+    set(headers, ON_BEHALF_OF, memory, user, "");
 }
 
 /// Sets a header to these values, encoded and joined in `memory`. An empty one would say nothing that an absent one does

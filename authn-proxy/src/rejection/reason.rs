@@ -30,6 +30,8 @@ pub enum Reason {
     Forbidden,
     /// The token lacks a scope; these are the ones the route requires.
     InsufficientScope(Vec<String>),
+    /// A service calls for nobody where a user must be acted for.
+    ActorRequired,
     /// No route is about this request.
     RouteNotMapped,
     /// The issuer's keys are not known.
@@ -136,6 +138,12 @@ impl Reason {
                 S::FORBIDDEN,
                 "insufficient_scope",
                 "the token lacks a scope that this request requires",
+                None,
+            ),
+            Self::ActorRequired => (
+                S::FORBIDDEN,
+                "actor_required",
+                "the service must act for a user here",
                 None,
             ),
             Self::RouteNotMapped => (

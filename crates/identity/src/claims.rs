@@ -1,22 +1,16 @@
 //! The claims of a token (RFC 7519), required and typed, and the identity that they make.
 
+mod read;
+
 use std::sync::Arc;
 
+use crate::config::{Kind, SessionSource, UserStatusSource};
 use crate::error::TokenError;
-use crate::identity::{Claim, Identity};
+use crate::identity::{ActingFor, Identity, SessionRef};
 use crate::jose::{Unverified, Verified};
 use crate::json::{Json, Object};
-use crate::profile::Profile;
-
-/// The longest subject, entity id and token id, in bytes.
-const MAX_ID: usize = 256;
-/// The most groups, audiences or scopes, and the longest of each, in bytes.
-const MAX_NAMES: usize = 256;
-const MAX_NAME: usize = 128;
-/// The longest text that becomes an attribute, in bytes.
-const MAX_TEXT: usize = 4096;
-/// The end of the year 9999: times beyond it are mistakes, and sums with them could overflow.
-const MAX_TIME: u64 = 253_402_300_799;
+use crate::profile::{Mapping, Profile};
+use crate::trace::{Path, Silent, Trace};
 
 /// The times that bound a token's validity, in seconds since 1970.
 struct Times {
@@ -31,25 +25,55 @@ pub(crate) struct Accepted {
     pub(crate) valid_from: u64,
 }
 
+/// Reads claims one by one before somebody who looks on.
+struct Claims<'a, T> {
+    within: Option<&'static str>,
+    members: &'a Object,
+    trace: &'a mut T,
+}
+
 impl Profile {
     /// Checks what the header may choose, before any key is looked up.
     pub(crate) fn check_header(&self, token: &Unverified<'_>) -> Result<(), TokenError> {
-        if !self.algorithms.contains(&token.algorithm) {
-            return Err(TokenError::Invalid(
+        self.check_algorithm(token)?;
+        self.check_type(token)
+    }
+
+    pub(crate) fn check_algorithm(&self, token: &Unverified<'_>) -> Result<(), TokenError> {
+        if self.algorithms.contains(&token.algorithm) {
+            Ok(())
+        } else {
+            Err(TokenError::Invalid(
                 "an algorithm that the issuer does not use",
-            ));
+            ))
         }
-        if !self.typ.contains(&token.typ) {
-            return Err(TokenError::Invalid("a type that the issuer does not use"));
+    }
+
+    pub(crate) fn check_type(&self, token: &Unverified<'_>) -> Result<(), TokenError> {
+        if self.typ.contains(&token.typ) {
+            Ok(())
+        } else {
+            Err(TokenError::Invalid("a type that the issuer does not use"))
         }
-        Ok(())
     }
 
     /// Whether the token is for this entry, where several share one issuer. Decides only whose
     /// rules and keys apply; the rules then check the same claims again.
     pub(crate) fn is_addressed(&self, token: &Unverified<'_>) -> bool {
-        check_audience(token.unverified_claim("aud"), &self.audiences).is_ok()
-            && self.check_use(token.unverified_claim("token_use")).is_ok()
+        let claims = token.unverified_claims();
+        self.check_use(claims.get("token_use")).is_ok() && self.check_target(claims).is_ok()
+    }
+
+    /// The same before somebody who takes notes.
+    pub(crate) fn explain_address(&self, token: &Unverified<'_>, trace: &mut impl Trace) {
+        let mut claims = Claims {
+            within: None,
+            members: token.unverified_claims(),
+            trace,
+        };
+        // The notes hold what is wrong.
+        let _ = claims.read("token_use", |usage| self.check_use(usage));
+        let _ = self.read_target(&mut claims);
     }
 
     /// Makes an identity of verified claims, or says what is wrong with them. `url` is the exact
@@ -60,58 +84,86 @@ impl Profile {
         url: &Arc<str>,
         now: u64,
     ) -> Result<Accepted, TokenError> {
-        let claims = token.claims();
-        if claims.string("iss") != Some(url) {
-            return Err(TokenError::Invalid("issuer"));
-        }
-        check_audience(claims.get("aud"), &self.audiences)?;
-        self.check_use(claims.get("token_use"))?;
-        // Bound to a key or certificate that a bearer need not hold; or acting for another user,
-        // which is not a user's token.
-        if claims.has("cnf") || claims.has("act") {
-            return Err(TokenError::Invalid(
-                "a claim that a bearer token may not have",
-            ));
-        }
+        self.judge(token.claims(), url, now, &mut Silent)
+    }
+
+    /// The same judgement before somebody who takes notes, whatever the signature is worth: nothing
+    /// comes of it but the notes.
+    pub(crate) fn explain(
+        &self,
+        token: &Unverified<'_>,
+        url: &Arc<str>,
+        now: u64,
+        trace: &mut impl Trace,
+    ) -> Result<(), TokenError> {
+        self.judge(token.unverified_claims(), url, now, trace)
+            .map(|_| ())
+    }
+
+    /// All claims are read before the first mistake ends it, so that an explanation names each.
+    fn judge(
+        &self,
+        claims: &Object,
+        url: &Arc<str>,
+        now: u64,
+        trace: &mut impl Trace,
+    ) -> Result<Accepted, TokenError> {
+        let mut claims = Claims {
+            within: None,
+            members: claims,
+            trace,
+        };
+        let issuer = claims.read("iss", |iss| read::exactly(iss, url));
+        let usage = claims.read("token_use", |usage| self.check_use(usage));
+        let target = self.read_target(&mut claims);
+        // Bound to a key or certificate that a bearer need not hold (RFC 7800).
+        let unbound = claims.read("cnf", read::absent);
+        let subject = claims.read("sub", |sub| read::subject(self.kind, sub));
+        let username = self.read_username(&mut claims);
+        let principal = read_mapped(&mut claims, self.kind, &self.principal);
+        let scopes = claims.read("scope", read::scopes);
+        let token_id = claims.read("jti", |jti| match self.kind {
+            Kind::FirstParty => read::token_id(jti).map(Some),
+            Kind::Cognito | Kind::Service => read::optional(jti, read::token_id),
+        });
+        let (origin_token_id, authenticated_at) = self.read_sign_in(&mut claims);
+        let session = self.read_session(&mut claims);
+        let on_behalf_of = self.read_acting(&mut claims);
+        let times = self.read_times(&mut claims, now);
+
+        issuer?;
+        usage?;
+        unbound?;
+        let (client_id, subject, username) = (target?, subject?, username?);
+        let (principal, scopes) = (principal?, scopes?);
+        let (token_id, origin_token_id) = (token_id?, origin_token_id?);
+        let (authenticated_at, session) = (authenticated_at?, session?);
+        let on_behalf_of = on_behalf_of?;
+        // Last, so that only a token that is good in all else is said to have expired.
+        let times = times?;
         let identity = Identity {
             issuer: Arc::clone(&self.name),
             issuer_url: Arc::clone(url),
             kind: self.kind,
-            subject: entity_id(claims, "sub")?,
-            principal_type: Arc::clone(&self.principal_type),
-            principal_id: entity_id(claims, &self.id_claim)?,
-            group_type: self
-                .groups
-                .as_ref()
-                .map(|(_, entity_type)| Arc::clone(entity_type)),
-            groups: self
-                .groups
-                .as_ref()
-                .map_or(Ok(Vec::new()), |(claim, _)| groups(claims, claim))?,
-            attributes: self.attributes(claims)?,
-            scopes: scopes(claims)?,
-            username: None,
-            client_id: None,
-            token_id: Some(token_id(claims)?),
-            origin_token_id: None,
-            authenticated_at: None,
-            issued_at: time(claims, "iat")?,
-            expires_at: time(claims, "exp")?,
-            session: None,
+            subject,
+            principal_type: Arc::clone(&self.principal.entity_type),
+            principal_id: principal.id,
+            group_type: self.principal.group_type(),
+            groups: principal.groups,
+            attributes: principal.attributes,
+            scopes,
+            username,
+            client_id,
+            token_id,
+            origin_token_id,
+            authenticated_at,
+            issued_at: times.issued_at,
+            expires_at: times.expires_at,
+            session,
             session_source: self.session,
             status_source: self.user_status,
-            on_behalf_of: None,
+            on_behalf_of,
         };
-        let times = Times {
-            issued_at: identity.issued_at,
-            not_before: if claims.has("nbf") {
-                time(claims, "nbf")?
-            } else {
-                identity.issued_at
-            },
-            expires_at: identity.expires_at,
-        };
-        self.check_times(&times, now)?;
         let valid_from = times
             .issued_at
             .max(times.not_before)
@@ -122,170 +174,303 @@ impl Profile {
         })
     }
 
-    fn check_times(&self, times: &Times, now: u64) -> Result<(), TokenError> {
-        let lifetime = times
-            .expires_at
-            .checked_sub(times.issued_at)
-            .filter(|&life| life > 0);
-        if lifetime.is_none_or(|life| life > self.max_lifetime + self.leeway) {
-            return Err(TokenError::Invalid("lifetime"));
-        }
-        if times.issued_at > now + self.leeway {
-            return Err(TokenError::Invalid("issued in the future"));
-        }
-        if times.not_before > now + self.leeway {
-            return Err(TokenError::NotYetValid);
-        }
-        if now >= times.expires_at + self.leeway {
-            return Err(TokenError::Expired);
-        }
-        Ok(())
-    }
-
     fn check_use(&self, token_use: Option<&Json>) -> Result<(), TokenError> {
-        let accepted = match token_use {
-            None => self.token_use.is_empty(),
-            Some(Json::String(usage)) if self.token_use.is_empty() => usage == "access",
-            Some(Json::String(usage)) => self.token_use.contains(usage),
-            Some(_) => false,
+        let usage = match token_use {
+            None => Some(None),
+            Some(Json::String(usage)) => Some(Some(usage.as_str())),
+            Some(_) => None,
         };
-        if accepted {
+        let accepted = |usage: Option<&str>| {
+            let mut accepted = self.token_use.iter();
+            accepted.any(|accepted| accepted.as_deref() == usage)
+        };
+        if usage.is_some_and(accepted) {
             Ok(())
         } else {
             Err(TokenError::Invalid("token use"))
         }
     }
 
-    fn attributes(&self, claims: &Object) -> Result<Vec<(Arc<str>, Claim)>, TokenError> {
-        let mut attributes = Vec::with_capacity(self.attributes.len());
-        for (name, claim) in &self.attributes {
-            if let Some(value) = claims.get(claim) {
-                let value = attribute(value).ok_or(TokenError::Invalid("attribute claim"))?;
-                attributes.push((Arc::clone(name), value));
+    /// Whether the token is for us: for one of our audiences, or for one of the pool's app clients.
+    /// Cognito names those as `client_id` in access tokens and as `aud` in id tokens; a token that
+    /// says both is neither.
+    fn check_target(&self, claims: &Object) -> Result<Option<String>, TokenError> {
+        if self.kind != Kind::Cognito {
+            return read::audience(claims.get("aud"), &self.audiences).map(|()| None);
+        }
+        let (named, other) = if is_id_token(claims) {
+            ("aud", "client_id")
+        } else {
+            ("client_id", "aud")
+        };
+        read::absent(claims.get(other))?;
+        read::one_of(claims.get(named), &self.client_ids).map(Some)
+    }
+
+    fn read_target<T: Trace>(
+        &self,
+        claims: &mut Claims<'_, T>,
+    ) -> Result<Option<String>, TokenError> {
+        let target = self.check_target(claims.members);
+        let names: &[&str] = match self.kind {
+            Kind::Cognito => &["client_id", "aud"],
+            Kind::FirstParty | Kind::Service => &["aud"],
+        };
+        for name in names {
+            let refused = target.as_ref().err().copied();
+            let value = claims.members.get(name);
+            claims.trace.claim(claims.path(name), value, refused);
+        }
+        target
+    }
+
+    /// The name by which a directory knows the user: always there in Cognito's tokens; asked of
+    /// others only where Cognito is to be asked about their users.
+    fn read_username<T: Trace>(
+        &self,
+        claims: &mut Claims<'_, T>,
+    ) -> Result<Option<String>, TokenError> {
+        match self.kind {
+            Kind::Cognito if is_id_token(claims.members) => {
+                claims.read("cognito:username", read::username).map(Some)
             }
+            Kind::Cognito => claims.read("username", read::username).map(Some),
+            Kind::FirstParty if self.user_status == UserStatusSource::Cognito => {
+                claims.read("username", |name| read::optional(name, read::username))
+            }
+            Kind::FirstParty | Kind::Service => Ok(None),
         }
-        Ok(attributes)
     }
-}
 
-/// `aud` is a string or an array of strings, one of which is ours; others may stand beside it.
-fn check_audience(aud: Option<&Json>, ours: &[String]) -> Result<(), TokenError> {
-    let is_ours = |audience: &str| ours.iter().any(|our| our == audience);
-    let addressed = match aud {
-        Some(Json::String(audience)) => is_ours(audience),
-        Some(Json::Array(list)) if list.len() <= MAX_NAMES => {
-            list.iter()
-                .all(|audience| audience.as_str().is_some_and(|text| !text.is_empty()))
-                && list.iter().filter_map(Json::as_str).any(is_ours)
+    /// What Cognito says of the sign-in behind a token.
+    fn read_sign_in<T: Trace>(
+        &self,
+        claims: &mut Claims<'_, T>,
+    ) -> (
+        Result<Option<String>, TokenError>,
+        Result<Option<u64>, TokenError>,
+    ) {
+        if self.kind != Kind::Cognito {
+            return (Ok(None), Ok(None));
         }
-        _ => false,
-    };
-    if addressed {
+        (
+            claims.read("origin_jti", |id| read::optional(id, read::token_id)),
+            claims.read("auth_time", |time| read::optional(time, read::time)),
+        )
+    }
+
+    /// The session of a first-party user, who cannot be without one where sessions are kept.
+    fn read_session<T: Trace>(
+        &self,
+        claims: &mut Claims<'_, T>,
+    ) -> Result<Option<SessionRef>, TokenError> {
+        if self.kind != Kind::FirstParty || self.session == SessionSource::None {
+            return Ok(None);
+        }
+        let id = claims.read("sid", read::session_id);
+        let version = claims.read("sidv", read::session_version);
+        Ok(Some(SessionRef {
+            id: id?,
+            version: version?,
+        }))
+    }
+
+    /// The user whom a service acts for: in its tokens `sub` is the service and `act` the user. A
+    /// user acts for nobody.
+    fn read_acting<T: Trace>(
+        &self,
+        claims: &mut Claims<'_, T>,
+    ) -> Result<Option<ActingFor>, TokenError> {
+        if self.kind != Kind::Service {
+            return claims.read("act", read::absent).map(|()| None);
+        }
+        let members = match claims.members.get("act") {
+            Some(Json::Object(members)) => members,
+            _ => return claims.read("act", read::absent).map(|()| None),
+        };
+        let mut act = Claims {
+            within: Some("act"),
+            members,
+            trace: &mut *claims.trace,
+        };
+        // A chain of services could hide who is meant.
+        let last = act.read("act", read::absent);
+        let unbound = act.read("cnf", read::absent);
+        let subject = act.read("sub", read::user_id);
+        let mapped = read_mapped(&mut act, Kind::FirstParty, &self.on_behalf_of);
+        let scopes = act.read("scope", read::scopes);
+        let username = match self.user_status {
+            UserStatusSource::Cognito => {
+                act.read("username", |name| read::optional(name, read::username))
+            }
+            UserStatusSource::None | UserStatusSource::Redis => Ok(None),
+        };
+        let session = self.read_acting_session(&mut act);
+        last?;
+        unbound?;
+        let mapped = mapped?;
+        Ok(Some(ActingFor {
+            subject: subject?,
+            principal_type: Arc::clone(&self.on_behalf_of.entity_type),
+            principal_id: mapped.id,
+            group_type: self.on_behalf_of.group_type(),
+            groups: mapped.groups,
+            attributes: mapped.attributes,
+            scopes: scopes?,
+            username: username?,
+            session: session?,
+        }))
+    }
+
+    /// The session of the user acted for counts where `act` names it, which it does in full or not
+    /// at all.
+    fn read_acting_session<T: Trace>(
+        &self,
+        act: &mut Claims<'_, T>,
+    ) -> Result<Option<SessionRef>, TokenError> {
+        let named = act.members.has("sid") || act.members.has("sidv");
+        if self.session == SessionSource::None || !named {
+            return Ok(None);
+        }
+        let id = act.read("sid", read::session_id);
+        let version = act.read("sidv", read::session_version);
+        Ok(Some(SessionRef {
+            id: id?,
+            version: version?,
+        }))
+    }
+
+    fn read_times<T: Trace>(
+        &self,
+        claims: &mut Claims<'_, T>,
+        now: u64,
+    ) -> Result<Times, TokenError> {
+        let issued_at = claims.read("iat", read::time);
+        let expires_at = claims.read("exp", read::time);
+        let not_before = claims.read("nbf", |time| read::optional(time, read::time));
+        let times = Times {
+            issued_at: issued_at?,
+            not_before: not_before?.unwrap_or(issued_at?),
+            expires_at: expires_at?,
+        };
+        let lifetime = claims.judge("exp", self.check_lifetime(&times));
+        let issued = claims.judge("iat", self.check_issued(&times, now));
+        let begun = claims.judge("nbf", self.check_begun(&times, now));
+        let ended = claims.judge("exp", self.check_ended(&times, now));
+        lifetime?;
+        issued?;
+        begun?;
+        ended?;
+        Ok(times)
+    }
+
+    fn check_lifetime(&self, times: &Times) -> Result<(), TokenError> {
+        let lifetime = times.expires_at.checked_sub(times.issued_at);
+        let longest = self.max_lifetime + self.leeway;
+        if lifetime.is_some_and(|life| (1..=longest).contains(&life)) {
+            Ok(())
+        } else {
+            Err(TokenError::Invalid("lifetime"))
+        }
+    }
+
+    fn check_issued(&self, times: &Times, now: u64) -> Result<(), TokenError> {
+        if times.issued_at > now + self.leeway {
+            return Err(TokenError::Invalid("issued in the future"));
+        }
         Ok(())
-    } else {
-        Err(TokenError::Invalid("audience"))
     }
-}
 
-/// A non-negative integer, as `NumericDate` is here: fractions are refused.
-fn time(claims: &Object, name: &str) -> Result<u64, TokenError> {
-    match claims.get(name) {
-        Some(&Json::Natural(seconds)) if seconds <= MAX_TIME => Ok(seconds),
-        _ => Err(TokenError::Invalid("a time is missing or no whole number")),
-    }
-}
-
-/// An id that names one principal and nothing else: it becomes part of log lines, headers and keys,
-/// so it is short and made of letters, digits and `._@|+=-`. No `:` keeps users apart from services,
-/// whose names start with `spn:`.
-fn entity_id(claims: &Object, name: &str) -> Result<String, TokenError> {
-    let sound = |id: &&str| {
-        (1..=MAX_ID).contains(&id.len())
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._@|+=-".contains(&byte))
-    };
-    let id = claims
-        .string(name)
-        .filter(sound)
-        .ok_or(TokenError::Invalid("subject"))?;
-    Ok(id.to_owned())
-}
-
-fn token_id(claims: &Object) -> Result<String, TokenError> {
-    let sound = |id: &&str| (1..=MAX_ID).contains(&id.len()) && is_text(id);
-    let id = claims
-        .string("jti")
-        .filter(sound)
-        .ok_or(TokenError::Invalid("token id"))?;
-    Ok(id.to_owned())
-}
-
-/// Names joined by commas in a header: printable ASCII without commas, so that neither a joined
-/// list nor a look-alike letter can make another name.
-fn groups(claims: &Object, name: &str) -> Result<Vec<String>, TokenError> {
-    let sound = |group: &&str| {
-        (1..=MAX_NAME).contains(&group.len())
-            && group.trim() == *group
-            && group
-                .bytes()
-                .all(|byte| (byte.is_ascii_graphic() || byte == b' ') && byte != b',')
-    };
-    let refused = TokenError::Invalid("groups");
-    match claims.get(name) {
-        None => Ok(Vec::new()),
-        Some(Json::Array(list)) if list.len() <= MAX_NAMES => list
-            .iter()
-            .map(|group| {
-                group
-                    .as_str()
-                    .filter(sound)
-                    .map(str::to_owned)
-                    .ok_or(refused)
-            })
-            .collect(),
-        Some(_) => Err(refused),
-    }
-}
-
-/// Scopes as RFC 6749, 3.3 writes them: one string, separated by spaces. A `scope` that is no
-/// string grants nothing.
-fn scopes(claims: &Object) -> Result<Vec<String>, TokenError> {
-    let Some(text) = claims.string("scope") else {
-        return Ok(Vec::new());
-    };
-    let refused = TokenError::Invalid("scope");
-    let sound = |scope: &str| {
-        scope.len() <= MAX_NAME
-            && scope
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && !b"\"\\,".contains(&byte))
-    };
-    let scopes: Vec<&str> = text.split(' ').filter(|scope| !scope.is_empty()).collect();
-    if scopes.len() > MAX_NAMES || !scopes.iter().all(|scope| sound(scope)) {
-        return Err(refused);
-    }
-    Ok(scopes.into_iter().map(str::to_owned).collect())
-}
-
-fn attribute(value: &Json) -> Option<Claim> {
-    let text = |text: &str| (text.len() <= MAX_TEXT && is_text(text)).then(|| text.to_owned());
-    match value {
-        Json::String(value) => text(value).map(Claim::String),
-        Json::Bool(value) => Some(Claim::Bool(*value)),
-        Json::Natural(value) => i64::try_from(*value).ok().map(Claim::Long),
-        Json::Negative(value) => Some(Claim::Long(*value)),
-        Json::Array(list) if list.len() <= MAX_NAMES => {
-            let texts: Option<_> = list
-                .iter()
-                .map(|item| item.as_str().and_then(text))
-                .collect();
-            texts.map(Claim::Strings)
+    fn check_begun(&self, times: &Times, now: u64) -> Result<(), TokenError> {
+        if times.not_before > now + self.leeway {
+            return Err(TokenError::NotYetValid);
         }
-        Json::Null | Json::Float | Json::Array(_) | Json::Object(_) => None,
+        Ok(())
+    }
+
+    fn check_ended(&self, times: &Times, now: u64) -> Result<(), TokenError> {
+        if now >= times.expires_at + self.leeway {
+            return Err(TokenError::Expired);
+        }
+        Ok(())
     }
 }
 
-fn is_text(text: &str) -> bool {
-    !text.chars().any(char::is_control)
+// === impl Claims ===
+
+impl<T: Trace> Claims<'_, T> {
+    /// Reads one claim.
+    fn read<R>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Option<&Json>) -> Result<R, TokenError>,
+    ) -> Result<R, TokenError> {
+        let value = self.members.get(name);
+        let result = read(value);
+        let refused = result.as_ref().err().copied();
+        self.trace.claim(self.path(name), value, refused);
+        result
+    }
+
+    /// A verdict on a claim that has been read and was found to have the right form.
+    fn judge(&mut self, name: &str, result: Result<(), TokenError>) -> Result<(), TokenError> {
+        result.inspect_err(|&refused| {
+            let value = self.members.get(name);
+            self.trace.claim(self.path(name), value, Some(refused));
+        })
+    }
+
+    fn path<'n>(&self, name: &'n str) -> Path<'n> {
+        Path {
+            within: self.within,
+            name,
+        }
+    }
+}
+
+// === impl Mapping ===
+
+impl Mapping {
+    fn group_type(&self) -> Option<Arc<str>> {
+        let group_type = |(_, entity_type): &(String, Arc<str>)| Arc::clone(entity_type);
+        self.groups.as_ref().map(group_type)
+    }
+}
+
+fn is_id_token(claims: &Object) -> bool {
+    claims.string("token_use") == Some("id")
+}
+
+/// What a mapping makes of claims.
+struct Mapped {
+    id: String,
+    groups: Vec<String>,
+    attributes: Vec<(Arc<str>, crate::identity::Claim)>,
+}
+
+fn read_mapped<T: Trace>(
+    claims: &mut Claims<'_, T>,
+    kind: Kind,
+    mapping: &Mapping,
+) -> Result<Mapped, TokenError> {
+    let id = claims.read(&mapping.id_claim, |id| read::principal_id(kind, id));
+    let groups = match &mapping.groups {
+        Some((claim, _)) => claims.read(claim, read::groups),
+        None => Ok(Vec::new()),
+    };
+    let mut attributes = Vec::with_capacity(mapping.attributes.len());
+    let mut refused = Ok(());
+    for (name, claim) in &mapping.attributes {
+        match claims.read(claim, |value| read::optional(value, read::attribute)) {
+            Ok(Some(value)) => attributes.push((Arc::clone(name), value)),
+            Ok(None) => {}
+            Err(error) => refused = Err(error),
+        }
+    }
+    refused?;
+    Ok(Mapped {
+        id: id?,
+        groups: groups?,
+        attributes,
+    })
 }

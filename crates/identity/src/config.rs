@@ -22,28 +22,37 @@ pub struct IssuerConfig {
     pub issuer: Vec<String>,
     /// Where its public keys are published. Required.
     pub jwks: Option<Jwks>,
-    /// The signature algorithms that it uses. Required; a token signed in any other way is refused.
+    /// The signature algorithms that it uses; a token signed in any other way is refused. Required,
+    /// but for `cognito`, which signs with RS256 alone.
     pub algorithms: Vec<Algorithm>,
     /// The audiences that this service answers to: a token must name at least one of them, and may
-    /// name others. Required for `first_party`.
+    /// name others. Required for `first_party`; `internal` by default for `service`.
     pub audiences: Vec<String>,
-    /// The app clients whose tokens are accepted (`cognito` only).
+    /// The app clients whose tokens are accepted: `client_id` of access tokens, `aud` of id tokens.
+    /// Required for `cognito`, and for no other kind.
     pub client_ids: Vec<String>,
-    /// The `token_use` values accepted. Where it is left out, a `first_party` token carries either
-    /// none or `access`. `svc` is never accepted from a `first_party` issuer.
+    /// The `token_use` values accepted. `cognito`: `access`, `id` or both, by default `access`.
+    /// `first_party`: any but `svc`; where it is left out, a token carries either none or `access`.
+    /// `service`: `svc`.
     pub token_use: Vec<String>,
     /// The `typ` header values accepted, in any case and with or without `application/`; `absent`
     /// stands for a token without one. Default: `absent`, `JWT`, `at+jwt`.
     pub typ: Vec<String>,
-    /// The longest time from `iat` to `exp`, at most 24h. Default 15m. `leeway` is added.
-    pub max_lifetime: Span,
+    /// The longest time from `iat` to `exp`, at most 24h. Default 24h for `cognito`, which issues
+    /// tokens for up to a day, and 15m for the others. `leeway` is added.
+    pub max_lifetime: Option<Span>,
     /// How far the issuer's clock may be from ours, at most 300s. Default 5s.
     pub leeway: Span,
     /// What principal the bearer becomes.
     pub principal: PrincipalConfig,
-    /// Where the token's session is checked on each request.
+    /// What a user becomes whom a `service` acts for: claims are then members of `act`. Default
+    /// `{type: User, id: sub}`.
+    pub on_behalf_of: Option<PrincipalConfig>,
+    /// Where the token's session is checked on each request. For a `service` it is the session of
+    /// the user that it acts for, where `act` names one.
     pub session: SessionSource,
-    /// Where it is checked that the user is still enabled.
+    /// Where it is checked that the user is still enabled. For a `service` it is the user that it
+    /// acts for.
     pub user_status: UserStatusSource,
 }
 
@@ -51,12 +60,13 @@ pub struct IssuerConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// An Amazon Cognito user pool.
+    /// An Amazon Cognito user pool: access tokens and id tokens.
     Cognito,
     /// An authorization server of one's own.
     #[default]
     FirstParty,
-    /// Tokens that services present, on their own or a user's behalf.
+    /// Tokens that services present, on their own or a user's behalf: `sub` is the service, its
+    /// name begins with `spn:`, and `act` is the user that it acts for (the reverse of RFC 8693).
     Service,
 }
 
@@ -172,11 +182,25 @@ impl Default for IssuerConfig {
             client_ids: Vec::new(),
             token_use: Vec::new(),
             typ: ["absent", "JWT", "at+jwt"].map(str::to_owned).to_vec(),
-            max_lifetime: Span::from_secs(15 * 60),
+            max_lifetime: None,
             leeway: Span::from_secs(5),
             principal: PrincipalConfig::default(),
+            on_behalf_of: None,
             session: SessionSource::default(),
             user_status: UserStatusSource::default(),
+        }
+    }
+}
+
+// === impl Algorithm ===
+
+impl Algorithm {
+    /// Its name in JOSE.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::jose::Unverified;
 use crate::json::Json;
 use crate::keys::{KeyStore, Lookup, Source};
 use crate::metrics::{Metrics, TokenMetrics};
-use crate::profile::{Problems, Profile};
+use crate::profile::{Problems, Profile, check_distinct};
 
 /// All issuers whose tokens are believed.
 pub struct Issuers {
@@ -64,10 +64,10 @@ pub struct KeyStatus {
 
 /// One entry: its rules and its keys. Keys are bound to the entry, so that no issuer can sign for
 /// another.
-struct Issuer {
+pub(crate) struct Issuer {
     index: usize,
-    profile: Profile,
-    keys: Arc<KeyStore>,
+    pub(crate) profile: Profile,
+    pub(crate) keys: Arc<KeyStore>,
     metrics: TokenMetrics,
 }
 
@@ -262,21 +262,38 @@ impl Issuers {
         addressed.inspect_err(|&error| self.strangers.refused(error))
     }
 
-    fn choose(&self, token: &Unverified<'_>) -> Result<(&Issuer, &Arc<str>), TokenError> {
-        let entry = token
-            .unverified_claim("iss")
-            .and_then(Json::as_str)
-            .and_then(|url| self.by_url.get_key_value(url));
-        let (url, entries) = entry.ok_or(TokenError::Invalid("unknown issuer"))?;
-        let mut fitting = entries
-            .iter()
-            .filter_map(|&index| self.issuers.get(index))
-            .filter(|issuer| entries.len() == 1 || issuer.profile.is_addressed(token));
-        match (fitting.next(), fitting.next()) {
-            (Some(issuer), None) => Ok((issuer, url)),
-            (None, _) => Err(TokenError::Invalid("it fits no entry of its issuer")),
-            (Some(_), Some(_)) => Err(TokenError::Invalid("it fits two entries of its issuer")),
+    /// The one entry that a token can belong to.
+    pub(crate) fn choose(
+        &self,
+        token: &Unverified<'_>,
+    ) -> Result<(&Issuer, &Arc<str>), TokenError> {
+        let (url, mut entries) = self
+            .candidates(token)
+            .ok_or(TokenError::Invalid("unknown issuer"))?;
+        if entries.len() > 1 {
+            entries.retain(|issuer| issuer.profile.is_addressed(token));
         }
+        match entries.as_slice() {
+            [issuer] => Ok((issuer, url)),
+            [] => Err(TokenError::Invalid("it fits no entry of its issuer")),
+            _ => Err(TokenError::Invalid("it fits two entries of its issuer")),
+        }
+    }
+
+    /// The entries of the issuer that a token names.
+    pub(crate) fn candidates(&self, token: &Unverified<'_>) -> Option<(&Arc<str>, Vec<&Issuer>)> {
+        let url = token.unverified_claim("iss").and_then(Json::as_str)?;
+        let (url, entries) = self.by_url.get_key_value(url)?;
+        let entries = entries.iter().filter_map(|&index| self.issuers.get(index));
+        Some((url, entries.collect()))
+    }
+
+    pub(crate) fn token_bytes(&self) -> usize {
+        self.token_bytes
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Judges the token with the key that was found, and counts the outcome.
@@ -366,34 +383,6 @@ fn key_source(
         Some(Jwks::File(path)) => Ok(Source::File(base.join(path))),
         Some(Jwks::Url(url)) => {
             Source::url(url, options.fetch_deadline).map_err(|message| ("jwks.url", message))
-        }
-    }
-}
-
-/// Names are unique, and no token can fit two entries.
-fn check_distinct(configs: &[IssuerConfig], problems: &mut Vec<(String, String)>) {
-    for (index, config) in configs.iter().enumerate() {
-        for earlier in configs.iter().take(index) {
-            let mut problems = Problems::of_issuer(index, problems);
-            if earlier.name == config.name {
-                problems.add(
-                    "name",
-                    format!("`{}` is taken by another issuer", config.name),
-                );
-            }
-            let shared = |ours: &[String], theirs: &[String]| {
-                ours.iter().find(|value| theirs.contains(value)).cloned()
-            };
-            if let Some(url) = shared(&config.issuer, &earlier.issuer)
-                && let Some(audience) = shared(&config.audiences, &earlier.audiences)
-                && config.kind == earlier.kind
-            {
-                let message = format!(
-                    "a token of `{url}` for `{audience}` would fit `{}` as well",
-                    earlier.name
-                );
-                problems.add("audiences", message);
-            }
         }
     }
 }

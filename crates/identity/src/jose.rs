@@ -57,6 +57,11 @@ impl<'a> Unverified<'a> {
         self.claims.get(name)
     }
 
+    /// All claims, unvouched for: good for explaining what would be said of them, and nothing else.
+    pub(crate) fn unverified_claims(&self) -> &Object {
+        &self.claims
+    }
+
     /// Verifies the signature with a key of the algorithm that the header names.
     pub(crate) fn verify(self, key: &Key) -> Result<Verified, TokenError> {
         if key.algorithm() != self.algorithm {

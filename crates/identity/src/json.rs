@@ -62,6 +62,11 @@ impl Object {
             .find_map(|(member, value)| (member == name).then_some(value))
     }
 
+    /// All members, in the order in which they are written.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -78,6 +83,37 @@ impl Json {
         match self {
             Self::String(text) => Some(text),
             _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A text's own JSON form keeps control characters from the reader's terminal.
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(truth) => truth.fmt(f),
+            Self::Natural(number) => number.fmt(f),
+            Self::Negative(number) => number.fmt(f),
+            Self::Float => f.write_str("a number that is not whole, or out of range"),
+            Self::String(text) => f.write_str(&quoted(text)),
+            Self::Array(elements) => {
+                f.write_str("[")?;
+                for (index, element) in elements.iter().enumerate() {
+                    let comma = if index > 0 { ", " } else { "" };
+                    write!(f, "{comma}{element}")?;
+                }
+                f.write_str("]")
+            }
+            Self::Object(object) => {
+                f.write_str("{")?;
+                for (index, (name, value)) in object.members().enumerate() {
+                    let comma = if index > 0 { ", " } else { "" };
+                    write!(f, "{comma}{}: {value}", quoted(name))?;
+                }
+                f.write_str("}")
+            }
         }
     }
 }

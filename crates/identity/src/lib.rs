@@ -12,6 +12,7 @@ mod clock;
 pub mod config;
 mod crypto;
 mod error;
+mod explain;
 mod identity;
 mod issuers;
 mod jose;
@@ -19,10 +20,12 @@ mod json;
 mod keys;
 mod metrics;
 mod profile;
+mod trace;
 
 pub use clock::Clock;
 pub use crypto::{SelfTestError, install_crypto, self_test};
 pub use error::TokenError;
+pub use explain::{Explanation, Finding, Stage, Step};
 pub use identity::{ActingFor, Claim, Identity, SessionRef};
 pub use issuers::{Issuers, KeyStatus, Options};
 
