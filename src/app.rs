@@ -276,10 +276,16 @@ async fn bind(
         ("decisions", &config.listen.decisions),
         ("telemetry", &config.listen.telemetry),
     ];
+    let served = named.iter().filter(|(_, address)| address.is_some());
+    let kept = config
+        .upstream
+        .as_ref()
+        .map_or(0, |upstream| upstream.max_idle);
+    let limits = listener::fit_descriptors(&config.limits, served.count(), kept);
     let mut listeners = Vec::new();
     for (name, address) in named {
         let Some(address) = address else { continue };
-        let (limits, timeouts) = (config.limits.clone(), config.timeouts.clone());
+        let (limits, timeouts) = (limits.clone(), config.timeouts.clone());
         let listener = Listener::bind(name, address, limits, timeouts, metrics.clone())
             .await
             .map_err(|source| StartError::Bind {

@@ -14,6 +14,9 @@ pub(crate) struct Guard {
     _decisions: Option<decision_log::Writer>,
 }
 
+/// `info`, but for `h2`, whose warnings any peer can provoke with every frame it sends.
+const QUIET: &str = "info,h2=error";
+
 /// Installs the subscriber: diagnostics at `info` unless `PORTCULLIS_LOG` says otherwise (the
 /// syntax of `tracing-subscriber`'s `EnvFilter`), and the decision log where the settings want it.
 ///
@@ -28,7 +31,7 @@ pub(crate) fn install(
         None => (None, None),
     };
     let levels =
-        EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new(QUIET));
     let diagnostics = fmt::layer()
         .with_writer(io::stderr)
         .with_target(false)

@@ -1,12 +1,12 @@
 //! The sockets that listen.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use settings::Address;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket, UnixStream};
 use tracing::debug;
 
 use crate::transport::Socket;
@@ -31,13 +31,16 @@ pub(crate) struct SocketFile {
 
 /// The owner and the group may connect.
 const SOCKET_MODE: u32 = 0o660;
+/// Connections that the kernel may keep waiting while we are busy, or have as many as we take. It may have a limit
+/// of its own (`net.core.somaxconn`).
+const BACKLOG: u32 = 1024;
 
 impl Bound {
     /// Binds and gives the address with the port that the kernel chose.
     pub(crate) async fn bind(at: &Address) -> io::Result<(Self, Address)> {
         match at {
             Address::Tcp(address) => {
-                let listener = TcpListener::bind(address).await?;
+                let listener = listen(*address)?;
                 let bound = Address::Tcp(listener.local_addr()?);
                 Ok((Self::Tcp(listener), bound))
             }
@@ -73,6 +76,17 @@ impl Bound {
     }
 }
 
+fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match at {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart need not wait for what is left of the last process's connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
+
 /// Binds beside the path and moves into place, so that nobody finds a socket there whose permissions are not yet
 /// set, and a dead one is replaced in one step.
 async fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
@@ -81,7 +95,9 @@ async fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     name.push(format!(".{}", std::process::id()));
     let beside = PathBuf::from(name);
     remove_if_there(&beside)?;
-    let listener = UnixListener::bind(&beside)?;
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(&beside)?;
+    let listener = socket.listen(BACKLOG)?;
     let file = place(&beside, path).inspect_err(|_| _ = remove_if_there(&beside))?;
     Ok((listener, file))
 }

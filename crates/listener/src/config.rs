@@ -10,7 +10,9 @@ use settings::{ByteSize, Span};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Open connections. Above it new ones wait in the kernel's queue until one closes.
+    /// Open connections. Above it new ones wait in the kernel's queue until one closes. Lowered at the start, with
+    /// a warning, where the process may not open that many files (`ulimit -n`; the soft limit is raised to the
+    /// hard one).
     pub connections: usize,
     /// Requests being answered at one time. Above it a request is refused at once with 503 `overloaded`.
     pub in_flight: usize,
@@ -22,7 +24,7 @@ pub struct Limits {
     pub uri_bytes: ByteSize,
     /// A request's body. Above it 413 `body_too_large`, or an aborted body when the length was not announced.
     pub body_bytes: ByteSize,
-    /// Requests being answered at one time on one HTTP/2 connection.
+    /// Requests being answered at one time on one HTTP/2 connection; never more than a quarter of `in_flight`.
     pub h2_streams: u32,
 }
 
@@ -38,7 +40,8 @@ pub struct Timeouts {
     /// Between two reads of a request's body. A body that took longer than this in all must also have arrived
     /// at 256 bytes a second or more; time during which nobody asked for more of it does not count.
     pub body: Span,
-    /// How long a response may wait for a peer that takes no bytes of it.
+    /// How long a response may wait for a peer that takes no bytes of it. Over HTTP/2, a tenth of it while
+    /// `limits.in_flight` is reached.
     pub write: Span,
     /// How long requests in flight may take to finish once the process was told to stop.
     pub drain: Span,

@@ -1,9 +1,9 @@
 //! A hardened HTTP listener: every port of the process uses it.
 //!
 //! hyper speaks HTTP; what it leaves open is closed here. A guard (`guard.rs`) reads each HTTP/1 head before hyper
-//! does and refuses what two parsers could read in two ways; the entrance (`entrance.rs`) holds requests of both
-//! versions to the [`Limits`]; every wait has one of the [`Timeouts`]; and a [`Drain`] ends it all without
-//! losing a request.
+//! does and refuses what two parsers could read in two ways; HTTP/2 frames that are of use to no request have a
+//! budget (`flood.rs`); the entrance (`entrance.rs`) holds requests of both versions to the [`Limits`]; every wait
+//! has one of the [`Timeouts`]; and a [`Drain`] ends it all without losing a request.
 //!
 //! Invariants: a service never sees a request whose head or framing is in doubt; a connection whose framing is
 //! in doubt serves nothing more; nothing waits without a limit.
@@ -12,12 +12,16 @@ mod alarm;
 mod authority;
 mod bind;
 mod body;
+mod calm;
 pub mod chunked;
 mod config;
 mod connection;
+mod descriptors;
 mod drain;
 mod entrance;
 mod fault;
+mod flood;
+mod frames;
 mod guard;
 pub mod head;
 mod listener;
@@ -34,6 +38,7 @@ mod transport;
 
 pub use body::{BodyError, RequestBody};
 pub use config::{Limits, Timeouts};
+pub use descriptors::fit_descriptors;
 pub use drain::{Drain, DrainTrigger, drain};
 pub use fault::Fault;
 pub use listener::{Listener, Peer};

@@ -4,14 +4,15 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 
 use crate::Fault;
 
-/// The families of all listeners of a process; labels are the listener's name and a fault's code, nothing that
-/// callers choose.
+/// The families of all listeners of a process; labels are the listener's name and a fault's code or cause, nothing
+/// that callers choose.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     connections: IntCounterVec,
     open: IntGaugeVec,
     in_flight: IntGaugeVec,
     refused: IntCounterVec,
+    aborted: IntCounterVec,
 }
 
 /// The families seen from one listener, looked up once.
@@ -22,6 +23,8 @@ pub(crate) struct ListenerMetrics {
     pub(crate) open: IntGauge,
     pub(crate) in_flight: IntGauge,
     refused: IntCounterVec,
+    /// HTTP/2 connections that sent too many frames of no use.
+    pub(crate) floods: IntCounter,
 }
 
 /// Counts up while it lives.
@@ -54,11 +57,19 @@ impl Metrics {
                 ),
                 &["listener", "code"],
             )?,
+            aborted: IntCounterVec::new(
+                Opts::new(
+                    "portcullis_connections_aborted_total",
+                    "Connections ended because of what the peer did on them.",
+                ),
+                &["listener", "cause"],
+            )?,
         };
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.open.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
+        registry.register(Box::new(metrics.aborted.clone()))?;
         Ok(metrics)
     }
 
@@ -69,6 +80,9 @@ impl Metrics {
             open: self.open.with_label_values(&[listener]),
             in_flight: self.in_flight.with_label_values(&[listener]),
             refused: self.refused.clone(),
+            floods: self
+                .aborted
+                .with_label_values(&[listener, "http2_frame_flood"]),
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use crate::calm::Calm;
 use crate::connection::Connection;
 use crate::drain::Drain;
 use crate::entrance::{Entrance, House, Version};
@@ -24,7 +25,7 @@ use crate::head::HeadLimits;
 use crate::sniff::{Opening, sniff};
 use crate::stall::Streams;
 use crate::transport::{Socket, Transport};
-use crate::{Fault, Peer, RequestBody};
+use crate::{Fault, Limits, Peer, RequestBody};
 
 /// What it takes to serve a connection.
 pub(crate) struct Server<S, B> {
@@ -49,6 +50,8 @@ const H2_SEND_BUFFER: usize = 64 * 1024;
 /// connection is ended.
 const H2_PENDING_RESETS: usize = 20;
 const H2_LOCAL_RESETS: usize = 100;
+/// A quarter of the places.
+const H2_SHARE: usize = 4;
 
 /// hyper's buffers hold a whole head, and this at least so that bodies move in large pieces.
 const MIN_BUFFER: usize = 64 * 1024;
@@ -130,18 +133,22 @@ where
     async fn http2(self, socket: Socket, prefix: Bytes, peer: Peer, connection: Arc<Connection>) {
         let (limits, timeouts) = (&self.house.limits, &self.house.timeouts);
         let (idle, header) = (timeouts.idle.0, timeouts.header.0);
-        let transport = Transport::new(socket, prefix, timeouts.write.0);
+        let transport = Calm::new(
+            Transport::new(socket, prefix, timeouts.write.0),
+            self.house.metrics.floods.clone(),
+        );
         let head_bytes = u32::try_from(limits.header_bytes.0).unwrap_or(u32::MAX);
         let mut builder = http2::Builder::new(Streams {
             tasks: self.tasks.clone(),
             patience: timeouts.write.0,
+            places: self.house.places.clone(),
         });
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
             .max_send_buf_size(H2_SEND_BUFFER)
-            .max_concurrent_streams(limits.h2_streams)
+            .max_concurrent_streams(streams(limits))
             .max_header_list_size(head_bytes)
             .max_pending_accept_reset_streams(H2_PENDING_RESETS)
             .max_local_error_reset_streams(H2_LOCAL_RESETS)
@@ -190,6 +197,14 @@ where
             calls: AtomicU64::new(0),
         }
     }
+}
+
+/// No one connection gets more than its share of the places among requests in flight.
+fn streams(limits: &Limits) -> u32 {
+    let share = (limits.in_flight / H2_SHARE).max(1);
+    limits
+        .h2_streams
+        .min(u32::try_from(share).unwrap_or(u32::MAX))
 }
 
 fn report(end: hyper::Result<()>) {

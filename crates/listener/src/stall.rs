@@ -4,14 +4,18 @@
 //! as long as it likes; the socket itself never blocks. hyper tells nobody that a stream waits for window, but
 //! it asks our side for more only when there is some. So a stream that is polled, stays pending and did not ask
 //! us for anything waits for its peer.
+//!
+//! Such a stream costs nobody anything until places run short; from then on it gets only a part of the time.
 
 use std::cell::Cell;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -23,6 +27,8 @@ use crate::alarm::Alarm;
 pub(crate) struct Streams {
     pub(crate) tasks: TaskTracker,
     pub(crate) patience: Duration,
+    /// Among requests in flight.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 pin_project! {
@@ -30,6 +36,7 @@ pin_project! {
         #[pin]
         stream: F,
         patience: Duration,
+        places: Arc<Semaphore>,
         stalled_since: Option<Instant>,
         alarm: Alarm,
     }
@@ -44,6 +51,9 @@ enum Asked {
     /// For more, and had none yet.
     Wait,
 }
+
+/// A stream that waits for its peer gets this part of the time while no place is free.
+const HURRY: u32 = 10;
 
 thread_local! {
     /// Set and read within one poll, so by one stream at a time.
@@ -64,6 +74,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
         self.tasks.spawn(Impatient {
             stream,
             patience: self.patience,
+            places: self.places.clone(),
             stalled_since: None,
             alarm: Alarm::default(),
         });
@@ -87,7 +98,15 @@ impl<F: Future<Output = ()>> Future for Impatient<F> {
             (Asked::Nothing, Some(since)) => since,
             (Asked::More, _) | (Asked::Nothing, None) => *this.stalled_since.insert(Instant::now()),
         };
-        if this.alarm.poll_passed(cx, since + *this.patience) {
+        let hurried = *this.patience / HURRY;
+        let patience = match this.places.available_permits() {
+            0 => hurried,
+            _ => *this.patience,
+        };
+        let left = patience.saturating_sub(since.elapsed());
+        // Places may become short meanwhile; nobody tells us.
+        let look_again = Instant::now() + left.min(hurried);
+        if left.is_zero() || this.alarm.poll_passed(cx, look_again) {
             debug!("a peer took no bytes of its response in time");
             // Dropping the stream resets it.
             return Poll::Ready(());

@@ -59,7 +59,7 @@ pub(crate) struct Seen {
     pub(crate) trailers: Option<HeaderMap>,
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -94,12 +94,7 @@ impl Frames {
     }
 
     pub(crate) fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut frame = length[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.send(&frame);
+        self.send(&frame(kind, flags, stream, payload));
     }
 
     /// One HEADERS frame with exactly these fields.
@@ -119,12 +114,29 @@ impl Frames {
         self.frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     }
 
-    pub(crate) fn ping(&mut self) {
-        self.frame(PING, 0, 0, &[0; 8]);
+    /// These bytes many times over.
+    pub(crate) fn flood(&mut self, bytes: &[u8], times: usize) {
+        self.send(&bytes.repeat(times));
     }
 
-    pub(crate) fn settings(&mut self) {
-        self.frame(SETTINGS, 0, 0, b"");
+    /// Whether a ping sent now is answered; if not, the error code of the GOAWAY that came instead.
+    pub(crate) fn pong(&mut self, limit: Duration) -> Result<(), Option<u32>> {
+        self.frame(PING, 0, 0, &[1; 8]);
+        self.stream.set_read_timeout(Some(limit)).unwrap();
+        let mut head = [0; 9];
+        while self.stream.read_exact(&mut head).is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            if self.stream.read_exact(&mut payload).is_err() {
+                break;
+            }
+            match head[3] {
+                GOAWAY => return Err(Some(code(&payload[4..]))),
+                PING if head[4] & ACK != 0 && payload == [1; 8] => return Ok(()),
+                _ => {}
+            }
+        }
+        Err(None)
     }
 
     /// What becomes of `stream`, waiting at most `limit`.
@@ -164,6 +176,16 @@ impl Frames {
         // The server may have hung up on us already; `outcome` tells.
         let _ = self.stream.write_all(bytes);
     }
+}
+
+/// One frame's bytes.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
 }
 
 /// HPACK (RFC 7541): each field literal, never indexed, no Huffman.

@@ -3,9 +3,10 @@ use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use settings::Span;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 
 use super::support::{PATIENCE, Running, limits, metric, millis, run, run_with, timeouts};
 
@@ -103,11 +104,115 @@ async fn more_than_may_be_in_flight_is_refused() {
     limits.in_flight = 1;
     let running = run_with(limits, timeouts()).await;
     let (mut client, _connection) = connect(&running).await;
+    let (mut other, _connection) = connect(&running).await;
     let first = tokio::spawn(client.send_request(post("/wait", "")));
     running.handler.began().await;
-    assert_eq!(send(&mut client, post("/", "")).await.0.as_u16(), 503);
+    assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 503);
     running.handler.go_on.add_permits(1);
     assert_eq!(first.await.unwrap().unwrap().status().as_u16(), 200);
+}
+
+/// One connection, whatever it asks for, leaves three quarters of the places to the others.
+#[tokio::test]
+async fn a_connection_gets_no_more_than_its_share_of_the_places() {
+    let mut limits = limits();
+    limits.in_flight = 8;
+    let running = run_with(limits, timeouts()).await;
+    let (mut client, _connection) = connect(&running).await;
+    // Until its answer the client cannot know the limit, and what it asked for above it would be refused.
+    assert_eq!(send(&mut client, post("/", "")).await.0.as_u16(), 200);
+    running.handler.began().await;
+    let mut all = JoinSet::new();
+    for _ in 0..20 {
+        all.spawn(client.send_request(post("/wait", "")));
+    }
+    running.handler.began().await;
+    running.handler.began().await;
+    let (mut other, _connection) = connect(&running).await;
+    assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 200);
+    assert_eq!(running.metric("portcullis_requests_in_flight"), 2.0);
+    running.handler.go_on.add_permits(20);
+    while let Some(response) = all.join_next().await {
+        assert_eq!(response.unwrap().unwrap().status().as_u16(), 200);
+    }
+}
+
+/// Streams without window hold every place: they lose them in a tenth of the time.
+#[tokio::test]
+async fn stalled_streams_are_hurried_when_places_are_short() {
+    let mut limits = limits();
+    limits.in_flight = 4;
+    let mut timeouts = timeouts();
+    timeouts.write = Span(6 * PATIENCE);
+    let running = run_with(limits, timeouts).await;
+    let mut stalled = Vec::new();
+    for places in 1..=4_u8 {
+        let io = TokioIo::new(running.connect().await);
+        let (mut client, connection) =
+            hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(1000)
+                .handshake(io)
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        stalled.push(client.send_request(post("/big", "")).await.unwrap());
+        assert_eq!(
+            running.metric("portcullis_requests_in_flight"),
+            f64::from(places)
+        );
+    }
+    let (mut other, _connection) = connect(&running).await;
+    assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 503);
+    let freed = async {
+        while running.metric("portcullis_requests_in_flight") > 3.0 {
+            tokio::time::sleep(millis(5).0).await;
+        }
+    };
+    timeout(2 * PATIENCE, freed).await.unwrap();
+    assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 200);
+}
+
+/// What ends a flood is a count, so a count is what is looked at: how many pings were answered.
+#[tokio::test]
+async fn a_flood_is_answered_up_to_its_budget() {
+    let running = run().await;
+    let mut stream = running.connect().await;
+    let pings = [PREFACE, SETTINGS, &PING.repeat(20_000)].concat();
+    let began = Instant::now();
+    stream.write_all(&pings).await.unwrap();
+    let mut read = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut read))
+        .await
+        .unwrap()
+        .unwrap();
+    let frames = split(&read);
+    let answered = frames.iter().filter(|frame| frame[3] == 6).count();
+    // What time gives back while a slow machine works.
+    let regained = usize::try_from(began.elapsed().as_millis() / 10).unwrap();
+    assert!((900..=1000 + regained).contains(&answered), "{answered}");
+    let last = frames.last().unwrap();
+    assert_eq!(last[3], 7, "GOAWAY");
+    assert_eq!(&last[13..17], [0, 0, 0, 0xb], "ENHANCE_YOUR_CALM");
+    assert_eq!(running.metric("portcullis_connections_aborted_total"), 1.0);
+    drop(stream);
+    let closed = async {
+        while running.metric("portcullis_connections_open") > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, closed).await.unwrap();
+}
+
+/// The frames in `bytes`, which end with a whole one.
+fn split(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut frames = Vec::new();
+    while !bytes.is_empty() {
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+        let (frame, rest) = bytes.split_at(9 + usize::try_from(length).unwrap());
+        frames.push(frame);
+        bytes = rest;
+    }
+    frames
 }
 
 #[tokio::test]
@@ -219,4 +324,5 @@ async fn a_body_that_stops_is_given_up() {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
