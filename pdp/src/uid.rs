@@ -56,6 +56,12 @@ impl Uid {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn with_hash(kind: &str, id: &str, hash: u64) -> Self {
+        let Self { name, .. } = Self::new(&kind.parse().unwrap(), id);
+        Self { hash, name }
+    }
+
     /// What [`hash`](Self::hash) of the name `uid` would be.
     pub(crate) fn hash_of(uid: &EntityUID) -> u64 {
         hash(uid.entity_type(), uid.eid().as_ref())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cedar_policy_core::ast::{self, EntityUID, PartialValue};
 use smol_str::SmolStr;
 
+use super::closure::Node;
 use crate::uid::Uid;
 use crate::value::{Naming, Record};
 
@@ -27,6 +28,16 @@ pub(crate) struct Lineage {
     /// The parents among them. Sorted by hash, each once, so that one is found by comparing numbers
     /// that stand side by side.
     ancestors: Box<[Uid]>,
+}
+
+/// An entity of which it is not known yet what is above its parents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Draft {
+    pub(crate) uid: Uid,
+    pub(crate) attributes: Record,
+    pub(crate) tags: Record,
+    /// Sorted by hash, each once.
+    pub(crate) parents: Box<[Uid]>,
 }
 
 /// An entity that holds an unknown, which only partial evaluation knows what to do with.
@@ -53,17 +64,10 @@ impl Stored {
     /// # Errors
     /// When an attribute or a tag is unknown.
     pub(crate) fn named(entity: &ast::Entity, naming: Naming<'_>) -> Result<Self, Unknown> {
-        let uid = naming(entity.uid());
-        let lineage = Lineage::new(
-            entity.parents().map(&mut *naming).collect(),
-            entity.ancestors().map(&mut *naming).collect(),
-        );
-        Ok(Self {
-            attributes: record(&uid, entity.attrs(), naming)?,
-            tags: record(&uid, entity.tags(), naming)?,
-            lineage: Arc::new(lineage),
-            uid,
-        })
+        let ancestors = entity.ancestors().map(&mut *naming).collect();
+        let draft = Draft::named(entity, naming)?;
+        let lineage = Lineage::new(draft.parents.to_vec(), ancestors);
+        Ok(draft.with(Arc::new(lineage)))
     }
 
     pub(crate) fn to_cedar(&self) -> ast::Entity {
@@ -81,6 +85,21 @@ impl Stored {
             parents,
             values(&self.tags),
         )
+    }
+
+    /// The same with something else above it.
+    pub(super) fn below(&self, lineage: Arc<Lineage>) -> Self {
+        Self {
+            lineage,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn node(&self) -> Node<'_> {
+        Node {
+            uid: &self.uid,
+            parents: self.parents(),
+        }
     }
 
     /// Those directly above it, sorted by hash.
@@ -105,19 +124,67 @@ impl Stored {
     }
 }
 
+// === impl Draft ===
+
+impl Draft {
+    /// The entity with its parents, and without what else its ancestors are said to be.
+    ///
+    /// # Errors
+    /// When an attribute or a tag is unknown.
+    pub(crate) fn named(entity: &ast::Entity, naming: Naming<'_>) -> Result<Self, Unknown> {
+        let uid = naming(entity.uid());
+        Ok(Self {
+            attributes: record(&uid, entity.attrs(), naming)?,
+            tags: record(&uid, entity.tags(), naming)?,
+            parents: Lineage::sorted(entity.parents().map(&mut *naming).collect()),
+            uid,
+        })
+    }
+
+    pub(crate) fn of(stored: &Stored) -> Self {
+        Self {
+            uid: stored.uid.clone(),
+            attributes: stored.attributes.clone(),
+            tags: stored.tags.clone(),
+            parents: stored.parents().into(),
+        }
+    }
+
+    /// The entity with what is above it. `lineage` begins with the same parents.
+    pub(crate) fn with(self, lineage: Arc<Lineage>) -> Stored {
+        Stored {
+            uid: self.uid,
+            attributes: self.attributes,
+            tags: self.tags,
+            lineage,
+        }
+    }
+
+    /// Whether it says what is stored.
+    pub(crate) fn says(&self, stored: &Stored) -> bool {
+        self.uid == stored.uid
+            && self.attributes == stored.attributes
+            && self.tags == stored.tags
+            && *self.parents == *stored.parents()
+    }
+
+    pub(super) fn node(&self) -> Node<'_> {
+        Node {
+            uid: &self.uid,
+            parents: &self.parents,
+        }
+    }
+}
+
 // === impl Lineage ===
 
 impl Lineage {
     /// Of names in any order.
     pub(crate) fn new(parents: Vec<Uid>, ancestors: Vec<Uid>) -> Self {
         Self {
-            parents: sorted(parents),
-            ancestors: sorted(ancestors),
+            parents: Self::sorted(parents),
+            ancestors: Self::sorted(ancestors),
         }
-    }
-
-    pub(crate) fn parents(&self) -> &[Uid] {
-        &self.parents
     }
 
     pub(crate) fn ancestors(&self) -> &[Uid] {
@@ -128,13 +195,13 @@ impl Lineage {
         let above = &self.ancestors;
         above.binary_search_by(|one| one.cmp_hash(uid)).is_ok()
     }
-}
 
-/// Sorted by hash, each once.
-pub(crate) fn sorted(mut names: Vec<Uid>) -> Box<[Uid]> {
-    names.sort_unstable_by(Uid::cmp_hash);
-    names.dedup();
-    names.into_boxed_slice()
+    /// Sorted by hash, each once.
+    pub(crate) fn sorted(mut names: Vec<Uid>) -> Box<[Uid]> {
+        names.sort_unstable_by(Uid::cmp_hash);
+        names.dedup();
+        names.into_boxed_slice()
+    }
 }
 
 fn record<'v>(
