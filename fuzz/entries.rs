@@ -69,6 +69,15 @@ pub(crate) fn native_api(bytes: &[u8]) {
     }
 }
 
+/// No body panics; what can be read as a question can be decided.
+pub(crate) fn avp(bytes: &[u8]) {
+    let snapshot = PDP.snapshot();
+    if let Ok(Some(question)) = pdp::api::read_avp_bytes(bytes, 32, &snapshot, PDP.namespace()) {
+        let answer = PDP.decide(&snapshot, &question);
+        assert_eq!(answer.is_allow(), question.principal.to_string() == "Fuzz::User::\"owner\"" && answer.errors.is_empty());
+    }
+}
+
 /// A connection is cut in the same places however its bytes arrive, and nothing is passed on behind a refusal.
 pub(crate) fn request_head(bytes: &[u8]) {
     let whole = follow(bytes, bytes.len().max(1));

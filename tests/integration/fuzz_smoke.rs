@@ -96,6 +96,19 @@ fn decision_requests() {
 }
 
 #[test]
+fn aws_requests() {
+    smoke(
+        "avp",
+        &[
+            br#"{"policyStoreId":"default","principal":{"entityType":"User","entityId":"owner"},"action":{"actionType":"Action","actionId":"see"},"resource":{"entityType":"Thing","entityId":"1"},"context":{"contextMap":{"a":{"long":1},"b":{"string":"x"},"c":{"set":[{"string":"y"}]}}}}"#,
+            br#"{"principal":{"entityType":"Fuzz::User","entityId":"other"},"action":{"actionType":"Fuzz::Action","actionId":"see"},"resource":{"entityType":"Fuzz::Thing","entityId":"1"},"context":{"cedarJson":"{\"a\":1}"},"entities":{"entityList":[{"identifier":{"entityType":"Fuzz::Thing","entityId":"1"},"attributes":{},"parents":[],"tags":{}}]}}"#,
+            br#"{"principal":{"entityType":"User","entityId":"owner"},"action":{"actionType":"Action","actionId":"see"},"resource":{"entityType":"Thing","entityId":"\u0000"},"entities":{"cedarJson":"[{\"uid\":{\"type\":\"Fuzz::Thing\",\"id\":\"1\"},\"attrs\":{},\"parents\":[]}]"}}"#,
+        ],
+        entries::avp,
+    );
+}
+
+#[test]
 fn request_heads() {
     smoke(
         "request_head",

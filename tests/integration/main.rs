@@ -7,6 +7,8 @@
 mod harness;
 
 #[cfg(test)]
+mod avp;
+#[cfg(test)]
 mod bodies;
 #[cfg(test)]
 mod callers;
@@ -32,6 +34,8 @@ mod http2;
 mod native_api;
 #[cfg(test)]
 mod no_bypass;
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod paths;
 #[cfg(test)]

@@ -27,7 +27,15 @@ pub(super) fn operation(schemas: &mut Schemas) -> Operation {
     let answer = schemas.response::<AnswerBody<'_>>();
     Operation::post("/v1/authorize", authorize)
         .named("authorize", "Answers one question.")
-        .reads(JSON, question)
+        .reads(
+            JSON,
+            question,
+            json!({
+                "principal": "User::\"alice\"",
+                "action": "update_user",
+                "resource": { "type": "User", "id": "alice" },
+            }),
+        )
         .answers(
             200,
             "The decision, which may well be Deny.",

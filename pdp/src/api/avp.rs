@@ -77,7 +77,16 @@ pub(super) fn operation(schemas: &mut Schemas) -> Operation {
             "Answers as Amazon Verified Permissions does: for AWS SDKs.",
         )
         .header("X-Amz-Target", "The operation.", targets)
-        .reads(MEDIA_TYPE, input)
+        .reads(
+            MEDIA_TYPE,
+            input,
+            json!({
+                "policyStoreId": "default",
+                "principal": { "entityType": "User", "entityId": "alice" },
+                "action": { "actionType": "Action", "actionId": "update_user" },
+                "resource": { "entityType": "User", "entityId": "alice" },
+            }),
+        )
         .answers(
             200,
             "The decision or decisions, which may well be Deny.",

@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use callers::RequestId;
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::openapi::{JSON, Operation, Schemas};
@@ -26,7 +27,15 @@ pub(super) fn operation(schemas: &mut Schemas) -> Operation {
             "authorize_batch",
             "Answers many questions from one revision, in order.",
         )
-        .reads(JSON, batch)
+        .reads(
+            JSON,
+            batch,
+            json!({
+                "principal": "User::\"alice\"",
+                "action": "update_user",
+                "requests": [{ "resource": "User::\"alice\"" }, { "resource": "User::\"bob\"" }],
+            }),
+        )
         .answers(200, "One result for each question.", &[(JSON, answer)])
         .refuses(
             schemas,

@@ -10,7 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::json::Unique;
 
@@ -25,6 +25,7 @@ pub(super) struct QuestionBody {
     /// Who asks to act.
     pub(super) principal: Option<EntityBody>,
     /// What they ask to do; a bare string is the id of an action.
+    #[schemars(with = "Option<ActionBody>")]
     pub(super) action: Option<EntityBody>,
     /// What they ask to do it to.
     pub(super) resource: Option<EntityBody>,
@@ -57,6 +58,7 @@ pub(super) struct BatchBody<'a> {
     /// For questions that name no principal.
     pub(super) principal: Option<EntityBody>,
     /// For questions that name no action.
+    #[schemars(with = "Option<ActionBody>")]
     pub(super) action: Option<EntityBody>,
     /// For questions that name no resource.
     pub(super) resource: Option<EntityBody>,
@@ -72,18 +74,37 @@ pub(super) struct BatchBody<'a> {
     pub(super) explain: Option<bool>,
 }
 
+/// A type, as Cedar writes it.
+const TYPE: &str = "^[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*$";
+
+/// An entity, as Cedar writes it.
+const LITERAL: &str = r#"^[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*::"([^"\\]|\\.)*"$"#;
+
 /// An entity. Unqualified types are in the configured namespace.
 #[derive(Debug, Clone, JsonSchema)]
 #[schemars(rename = "Entity", untagged, deny_unknown_fields)]
 pub(super) enum EntityBody {
     /// Its type and its id.
     Pair {
-        #[schemars(rename = "type")]
+        #[schemars(rename = "type", regex(pattern = TYPE))]
         type_name: String,
         id: String,
     },
     /// Cedar syntax, as in `User::"alice"`.
-    Text(String),
+    Text(#[schemars(regex(pattern = LITERAL))] String),
+}
+
+/// An action: an entity, or only its id.
+#[derive(JsonSchema)]
+#[schemars(rename = "Action", untagged)]
+#[expect(
+    dead_code,
+    reason = "only describes what is read as an entity and taken for an action"
+)]
+enum ActionBody {
+    Entity(EntityBody),
+    /// Its id.
+    Id(String),
 }
 
 /// How fresh an answer must be. Nothing is cached yet, so both mean the same.
@@ -249,14 +270,19 @@ impl JsonSchema for CedarEntity {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let name = json!({
+            "type": "object",
+            "required": ["type", "id"],
+            "properties": { "type": { "type": "string" }, "id": { "type": "string" } },
+        });
         json_schema!({
             "description": "An entity in Cedar's JSON.",
             "type": "object",
             "required": ["uid", "attrs", "parents"],
             "properties": {
-                "uid": { "type": "object" },
+                "uid": name,
                 "attrs": { "type": "object" },
-                "parents": { "type": "array" },
+                "parents": { "type": "array", "items": name },
                 "tags": { "type": "object" },
             },
         })

@@ -2,6 +2,7 @@
 
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod peers;
 pub(crate) mod sidecar;
 pub(crate) mod table;
 pub(crate) mod tokens;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use cedar_policy::{Context, Entity, EntityUid};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
 
 use super::fault::{Fault, Invalid};
 use super::value::{self, POLICY_STORE_ID};
@@ -75,8 +76,12 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], nesting: usize) -> R
         // Only a body that is at fault is read again, to say where.
         let mut json = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize::<_, Object<T>>(&mut json) {
-            Err(error) if error.path().iter().next().is_some() => {
-                Invalid::new(error.inner().to_string()).within(&error.path().to_string())
+            Err(error) if names_member(error.path()) => {
+                let message = error.inner().to_string();
+                let message = message
+                    .rsplit_once(" at line ")
+                    .map_or(&*message, |(what, _)| what);
+                Invalid::new(message).within(&error.path().to_string())
             }
             _ => Invalid::new(format!("the body cannot be read: {error}")),
         }
@@ -259,6 +264,11 @@ fn fit<T>(read: Result<T, Unfit>) -> Result<Result<T, String>, Invalid> {
 
 fn is_action(uid: &EntityUid) -> bool {
     uid.type_name().basename() == "Action"
+}
+
+/// Whether the path leads to a member, and each step on it is known.
+fn names_member(path: &Path) -> bool {
+    path.iter().next().is_some() && !path.iter().any(|step| matches!(step, Segment::Unknown))
 }
 
 fn missing(member: &str) -> Invalid {

@@ -80,8 +80,9 @@ impl Operation {
     }
 
     /// The body that is read.
-    pub(in crate::api) fn reads(mut self, media_type: &str, schema: Value) -> Self {
-        let body = json!({ "required": true, "content": { media_type: { "schema": schema } } });
+    pub(in crate::api) fn reads(mut self, media_type: &str, schema: Value, example: Value) -> Self {
+        let content = json!({ media_type: { "schema": schema, "example": example } });
+        let body = json!({ "required": true, "content": content });
         self.members.insert("requestBody".to_owned(), body);
         self
     }
