@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod rejection;
 pub mod request_log;
 pub mod routes;
+mod uid;
 pub mod upstream;
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use crate::headers::{ConnectionOptions, HeaderRules, REQUEST_ID, set_identity};
 use crate::metrics::Metrics;
 use crate::rejection::{Realm, Reason, Rejection, render_fault};
 use crate::request_log::{Exchange, RequestId, log_fault};
+use crate::uid::Uid;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// Serves what the gate lets through from the upstream. Clones share everything.
@@ -241,7 +242,7 @@ impl Parts {
         self.pseudonym.sign(head.version, headers);
         headers.insert(REQUEST_ID, exchange.request_id().to_header());
         if let (Some(user), Some(principal)) = (permit.user(), permit.principal()) {
-            set_identity(headers, user.identity(), principal);
+            set_identity(headers, user.identity(), &Uid(principal));
         }
 
         exchange.forwarded(permit);

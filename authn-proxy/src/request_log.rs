@@ -17,6 +17,7 @@ use crate::decide::{Asked, Permit};
 use crate::metrics::Metrics;
 use crate::rejection::Rejection;
 use crate::routes::Route;
+use crate::uid::Uid;
 
 /// The target of the event.
 pub const TARGET: &str = "portcullis::decision";
@@ -68,8 +69,10 @@ struct Decided<'a> {
 impl RequestId {
     /// The id made of a process's random number and the count of its requests.
     pub fn new(process: u64, count: u64) -> Self {
-        let text = format!("{process:016x}{count:016x}");
-        RequestId(HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0")))
+        let number = u128::from(process) << 64 | u128::from(count);
+        let digits: [u8; 32] =
+            std::array::from_fn(|place| hexadecimal(number >> (124 - 4 * place)));
+        RequestId(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("0")))
     }
 
     /// As it is written.
@@ -207,10 +210,12 @@ impl Exchange {
             method = self.method.as_str(),
             path,
             route = decided.route.map(Route::name),
-            principal = asked.map(|asked| display(&asked.principal)),
-            on_behalf_of = asked.and_then(|asked| asked.on_behalf_of.as_ref()).map(display),
-            action = asked.map(|asked| display(&asked.action)),
-            resource = asked.map(|asked| display(&asked.resource)),
+            principal = asked.map(|asked| display(Uid(&asked.principal))),
+            on_behalf_of = asked
+                .and_then(|asked| asked.on_behalf_of.as_ref())
+                .map(|user| display(Uid(user))),
+            action = asked.map(|asked| display(Uid(&asked.action))),
+            resource = asked.map(|asked| display(Uid(&asked.resource))),
             decision = decided.decision,
             status = self.status.map(|status| status.as_u16()),
             code = self.outcome,
@@ -262,6 +267,14 @@ pub(crate) fn log_fault(request_id: &RequestId, fault: &Fault) {
         code = fault.code,
         cause = fault.message,
     );
+}
+
+/// The digit for the last four bits.
+fn hexadecimal(number: u128) -> u8 {
+    match (number & 0xf) as u8 {
+        digit @ 0..=9 => b'0' + digit,
+        digit => b'a' + digit - 10,
+    }
 }
 
 fn micros(duration: Duration) -> u64 {
