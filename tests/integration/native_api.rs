@@ -123,6 +123,16 @@ fn what_is_no_question() {
         ("a context member twice", format!("{{\"context\":{{\"urgent\":true,\"urgent\":false}},{}", &text[1..]), 400, bad),
         ("a context that is an array", with(&good, json!({"context": []})).to_string(), 400, bad),
         ("entities that are an object", with(&good, json!({"entities": {}})).to_string(), 400, bad),
+        (
+            "an unknown member of an entity",
+            with(&good, json!({"entities": [{"uid": {"type": "Depot::User", "id": "rita"}, "attrs": {}, "parents": [], "tag": {}}]})).to_string(),
+            400,
+            bad,
+        ),
+        ("a huge number", format!("{{\"context\":{{\"a\":1e999}},{}", &text[1..]), 400, bad),
+        ("a number of many digits", format!("{{\"context\":{{\"a\":{}}},{}", "9".repeat(100_000), &text[1..]), 400, bad),
+        ("a principal twice, once escaped", format!("{{\"princip\\u0061l\":\"Depot::User::\\\"root\\\"\",{}", &text[1..]), 400, bad),
+        ("a byte order mark", format!("\u{feff}{text}"), 400, bad),
         ("an entity without uid", with(&good, json!({"entities": [{"attrs": {}}]})).to_string(), 400, bad),
         ("an unknown consistency", with(&good, json!({"consistency": "eventual"})).to_string(), 400, bad),
         ("explain as text", with(&good, json!({"explain": "yes"})).to_string(), 400, bad),
@@ -154,6 +164,42 @@ fn what_is_no_question() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert_eq!(ask(&sidecar, &good).json()["decision"], "ALLOW", "and it still answers");
+}
+
+/// Bytes that are no text, pieces that are too many, and requests that do not wait for each other.
+#[test]
+fn raw_bytes() {
+    let (_upstream, sidecar) = start();
+    let at = sidecar.decisions();
+    let text = question("rita", "view", "report").to_string();
+    let framed = |body: &[u8]| {
+        let mut request =
+            format!("POST /v1/authorize HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        request.extend_from_slice(body);
+        request
+    };
+    for bytes in [b"\xff\xfe".as_slice(), b"\xc0\xaf", b"\xed\xa0\x80"] {
+        let body: Vec<u8> = text.bytes().flat_map(|byte| if byte == b'r' { bytes.to_vec() } else { vec![byte] }).collect();
+        let answer = exchange(at, &framed(&body)).unwrap();
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_request"), "{bytes:?}: {}", answer.text());
+    }
+    let mut chunked = "POST /v1/authorize HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    for _ in 0..100 {
+        chunked.push_str("4000\r\n");
+        chunked.push_str(&" ".repeat(0x4000));
+        chunked.push_str("\r\n");
+    }
+    let answer = exchange(at, format!("{chunked}0\r\n\r\n").as_bytes()).unwrap();
+    assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"));
+    let mut client = Client::connect(at);
+    let denied = question("rita", "view", "secret").to_string();
+    for _ in 0..20 {
+        client.send(&[framed(text.as_bytes()), framed(b"{"), framed(denied.as_bytes())].concat());
+    }
+    for round in 0..20 {
+        let statuses: Vec<_> = (0..3).map(|_| client.answer().unwrap()).map(|answer| (answer.status, answer.json()["decision"].clone())).collect();
+        assert_eq!(statuses, [(200, json!("ALLOW")), (400, Value::Null), (200, json!("DENY"))], "round {round}");
+    }
 }
 
 #[test]

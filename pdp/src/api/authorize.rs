@@ -70,7 +70,7 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
     let fields: QuestionBody = read::parse_object(&bytes, api.limits.nesting)?;
     let explain = fields.explain.unwrap_or_default();
     let snapshot = api.pdp.snapshot();
-    let answer = decide(api, &snapshot, id, fields, &Common::default(), began)?;
+    let answer = decide(api, &snapshot, id, fields, &mut Common::default(), began)?;
     Ok(body::json(&AnswerBody {
         decided: explanation::body(&answer, explain.then_some(&*snapshot)),
         revision: &answer.revision,
@@ -84,7 +84,7 @@ pub(super) fn decide(
     snapshot: &Snapshot,
     id: &RequestId,
     fields: QuestionBody,
-    common: &Common,
+    common: &mut Common,
     began: Instant,
 ) -> Result<Answer, Refusal> {
     let reading = read::question(fields, common, snapshot, api.pdp.namespace())?;

@@ -5,6 +5,9 @@
 //! `BatchIsAuthorized`. What else the service has is answered as AWS answers an operation that it
 //! does not have.
 //!
+//! A question is an [`Item`], whoever its principal was named by. An operation that learns it from a
+//! token awaits that in `answer`, and fills in the item's principal; everything behind it stays.
+//!
 //! Signatures (`SigV4`) are not looked at: callers are known by `callers`, as on the other surfaces.
 //! Unknown members are ignored, as AWS ignores them. Everything that the model of the service
 //! forbids, and everything that is no JSON, is a `ValidationException`.

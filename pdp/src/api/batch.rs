@@ -70,7 +70,7 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
         return Err(Refusal::batch_too_large(api.limits.batch_items));
     }
     let snapshot = api.pdp.snapshot();
-    let common = Common::new(common, &snapshot);
+    let mut common = Common::new(common, &snapshot);
     let mut spent = arrived.elapsed();
     let mut results: Vec<Box<RawValue>> = Vec::with_capacity(requests.len());
     for item in requests {
@@ -82,7 +82,7 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
             continue;
         }
         let began = Instant::now();
-        results.push(decide(api, &snapshot, id, item, &common, began)?);
+        results.push(decide(api, &snapshot, id, item, &mut common, began)?);
         spent += began.elapsed();
         pace.pause().await;
     }
@@ -99,7 +99,7 @@ fn decide(
     snapshot: &Snapshot,
     id: &RequestId,
     item: &RawValue,
-    common: &Common,
+    common: &mut Common,
     began: Instant,
 ) -> Result<Box<RawValue>, Refusal> {
     let fields: Result<QuestionBody, Refusal> =

@@ -1,10 +1,12 @@
 //! Bytes into a question.
 
+use std::collections::HashMap;
+
 use cedar_policy::entities_json_errors::JsonDeserializationError;
 use cedar_policy::{Context, ContextJsonError, Entity, EntityUid, entities_errors::EntitiesError};
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 use super::wire::{EntityBody, QuestionBody};
@@ -40,12 +42,17 @@ pub enum Asked {
     Many(Vec<Result<Answer, Refusal>>),
 }
 
-/// What the items of a batch have in common; entities are read once for all.
+/// What the items of a batch have in common. Entities are read once for all of them, and the
+/// context once for each action, which says what its values are.
 #[derive(Debug, Default)]
 pub(super) struct Common {
     fields: QuestionBody,
     entities: Option<Result<Vec<Entity>, Unfit>>,
+    contexts: HashMap<EntityUid, Result<Context, Unfit>>,
 }
+
+/// The members that an entity may have in Cedar's JSON.
+const ENTITY_MEMBERS: [&str; 4] = ["uid", "attrs", "parents", "tags"];
 
 /// Why a value cannot be part of a question.
 #[derive(Debug, Clone)]
@@ -66,7 +73,7 @@ pub fn read_bytes(
     namespace: &Namespace,
 ) -> Result<Option<Question>, Refusal> {
     let fields: QuestionBody = parse_object(body, nesting)?;
-    match question(fields, &Common::default(), snapshot, namespace)? {
+    match question(fields, &mut Common::default(), snapshot, namespace)? {
         Reading::Question(question) => Ok(Some(*question)),
         Reading::OutsideSchema(..) => Ok(None),
     }
@@ -86,7 +93,7 @@ pub fn ask(
     let answer = |item: &str| {
         let fields: QuestionBody = parse_object(item.as_bytes(), nesting)?;
         Ok(
-            match question(fields, &Common::default(), snapshot, namespace)? {
+            match question(fields, &mut Common::default(), snapshot, namespace)? {
                 Reading::Question(question) => snapshot.decide(&question),
                 Reading::OutsideSchema(_, message) => snapshot.refused(&message),
             },
@@ -130,7 +137,7 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], nesting: usize) -> Result<T, Re
 /// Makes a question of its fields.
 pub(crate) fn question(
     fields: QuestionBody,
-    common: &Common,
+    common: &mut Common,
     snapshot: &Snapshot,
     namespace: &Namespace,
 ) -> Result<Reading, Refusal> {
@@ -149,14 +156,16 @@ pub(crate) fn question(
         action: entity("action", &fields.action, &common.fields.action)?,
         resource: entity("resource", &fields.resource, &common.fields.resource)?,
     };
-    let given = fields.context.or_else(|| common.fields.context.clone());
-    let context = match given.map(|Unique(value)| context(value, snapshot, &scope.action)) {
-        None => Context::empty(),
-        Some(Ok(context)) => context,
-        Some(Err(unfit)) => return unfit.of("context", scope),
+    let context = match fields.context {
+        Some(Unique(own)) => context(own, snapshot, &scope.action),
+        None => common.context(snapshot, &scope.action),
+    };
+    let context = match context {
+        Ok(context) => context,
+        Err(unfit) => return unfit.of("context", scope),
     };
     let entities = match (fields.entities, &common.entities) {
-        (Some(own), _) => entities(own, snapshot),
+        (Some(own), _) => exact_entities(own, snapshot),
         (None, Some(shared)) => shared.clone(),
         (None, None) => Ok(Vec::new()),
     };
@@ -204,6 +213,18 @@ pub(super) fn entities(values: Vec<Unique>, snapshot: &Snapshot) -> Result<Vec<E
         .collect()
 }
 
+/// Reads entities of which nobody may find later that a misspelt member of theirs was left out.
+fn exact_entities(values: Vec<Unique>, snapshot: &Snapshot) -> Result<Vec<Entity>, Unfit> {
+    let members = values.iter().filter_map(|Unique(value)| value.as_object());
+    let mut names = members.flat_map(Map::keys);
+    match names.find(|name| !ENTITY_MEMBERS.contains(&name.as_str())) {
+        Some(name) => Err(Unfit::Malformed(format!(
+            "an entity has no member `{name}`, only `uid`, `attrs`, `parents` and `tags`"
+        ))),
+        None => entities(values, snapshot),
+    }
+}
+
 // === impl Common ===
 
 impl Common {
@@ -211,8 +232,25 @@ impl Common {
         let entities = fields
             .entities
             .take()
-            .map(|values| entities(values, snapshot));
-        Self { fields, entities }
+            .map(|values| exact_entities(values, snapshot));
+        Self {
+            fields,
+            entities,
+            contexts: HashMap::new(),
+        }
+    }
+
+    /// The context of questions about `action` that have none of their own.
+    fn context(&mut self, snapshot: &Snapshot, action: &EntityUid) -> Result<Context, Unfit> {
+        let Some(Unique(shared)) = &self.fields.context else {
+            return Ok(Context::empty());
+        };
+        if let Some(known) = self.contexts.get(action) {
+            return known.clone();
+        }
+        let read = context(shared.clone(), snapshot, action);
+        self.contexts.insert(action.clone(), read.clone());
+        read
     }
 
     pub(super) fn explain(&self) -> bool {
@@ -264,3 +302,6 @@ impl From<&JsonDeserializationError> for Unfit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

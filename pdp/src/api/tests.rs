@@ -29,7 +29,7 @@ const POLICIES: &str = r#"
 
 pub(super) struct Served {
     _folder: TempDir,
-    pdp: Arc<Pdp>,
+    pub(super) pdp: Arc<Pdp>,
     router: Router,
 }
 

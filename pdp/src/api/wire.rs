@@ -279,6 +279,7 @@ impl JsonSchema for CedarEntity {
             "description": "An entity in Cedar's JSON.",
             "type": "object",
             "required": ["uid", "attrs", "parents"],
+            "additionalProperties": false,
             "properties": {
                 "uid": name,
                 "attrs": { "type": "object" },
