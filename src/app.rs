@@ -205,6 +205,7 @@ impl System {
                 .collect()
         });
         let parts = keep(pdp, &mut problems).and_then(|pdp| {
+            pdp.verify(config.engine.verify_sample);
             if let Some(schema) = pdp.snapshot().schema() {
                 let fit = config.fit(schema, pdp.namespace());
                 for warning in fit.warnings {

@@ -14,7 +14,7 @@ use callers::CallerConfig;
 use cedar_policy::Schema;
 use identity::config::IssuerConfig;
 use listener::{Limits, Timeouts};
-use pdp::{ApiLimits, AvpApiConfig, Namespace, PoliciesConfig};
+use pdp::{ApiLimits, AvpApiConfig, EngineConfig, Namespace, PoliciesConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use settings::{Address, Document, Environment, Problem};
@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) decision_api: ApiLimits,
+    pub(crate) engine: EngineConfig,
     pub(crate) avp_api: AvpApiConfig,
     places: Document<()>,
 }
@@ -108,6 +109,8 @@ pub(crate) struct ConfigFile {
     timeouts: Timeouts,
     /// How much one call to the decision API may ask.
     decision_api: ApiLimits,
+    /// How the engine decides.
+    engine: EngineConfig,
     /// What AWS SDKs may ask the decision API as if it were Amazon Verified Permissions.
     avp_api: AvpApiConfig,
     /// The Cognito user pool to ask for the status of users. Not available in this version.

@@ -5,7 +5,6 @@
 )]
 
 mod decision;
-mod engine;
 mod fixture;
 mod gate;
 mod head;
@@ -25,7 +24,6 @@ fn main() {
     head::bench(&mut criterion);
     routing::bench(&mut criterion);
     decision::bench(&mut criterion);
-    engine::bench(&mut criterion);
     gate::bench(&mut criterion);
     criterion.final_summary();
 }

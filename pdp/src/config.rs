@@ -39,7 +39,8 @@ pub struct PoliciesConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicySource {
-    /// A folder of `.cedar` files, read recursively and watched, or one such file.
+    /// A folder of `.cedar` files, and of `.cedar.json` files that hold policies, templates and
+    /// links in Cedar's JSON form; read recursively and watched. Or one such file.
     Dir(PathBuf),
     /// A signed bundle fetched over HTTPS.
     Bundle(BundleSource),
@@ -81,6 +82,17 @@ pub enum OnError {
     Deny,
     /// Cedar's own rule: the policy is skipped and the others decide.
     Cedar,
+}
+
+/// How the engine decides: the `engine` section.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// The share of decisions that Cedar's own authorizer makes again, from 0 (none) to 1 (all).
+    /// Where it disagrees the answer is Deny, and the log says how to reproduce it. The authorizer
+    /// takes a microsecond or more for every policy there is.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub verify_sample: f64,
 }
 
 /// Limits of one call to the decision APIs.

@@ -3,27 +3,35 @@
 //! A scope never errs: it only says whether a policy applies. So a policy whose scope does not match
 //! has no part in the answer, be it the decision, the policies that determined it or the errors,
 //! and need not be looked at. The index finds the others, by looking up what the
-//! question's principal, action and resource are, and only their conditions are evaluated, by
-//! Cedar's own evaluator.
+//! question's principal, action and resource are, and only their conditions are evaluated: as
+//! programs, compiled once when the policies are loaded, over the entities as they are stored.
+//! A condition that cannot be evaluated so, because it errs, is put before Cedar's own evaluator.
 
+mod ask_cedar;
 mod axis;
+mod compile;
+mod evaluate;
 mod index;
+mod reads;
+mod request_check;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::Decision;
-use cedar_policy_core::ast::{
-    ActionConstraint, Effect, Entity, EntityUID, Expr, ExprKind, Literal, Policy, PolicySet,
-    Request, SlotEnv, SlotId, ValueKind,
-};
-use cedar_policy_core::entities::Entities;
-use cedar_policy_core::evaluator::{EvaluationError, Evaluator};
-use cedar_policy_core::extensions::Extensions;
+use cedar_policy_core::ast::{ActionConstraint, Context, Effect, Expr, Policy, PolicySet, SlotId};
+use cedar_policy_core::entities::err::EntitiesError;
+use cedar_policy_core::evaluator::EvaluationError;
 
+pub use self::ask_cedar::EVALUATION_STACK;
+pub(crate) use self::ask_cedar::{stack_needed, with_stack};
 use self::axis::{ANY, Axis};
-use self::index::{Entry, Index, Met};
-use crate::question::Question;
+use self::compile::Program;
+use self::evaluate::{AskCedar, Sight};
+use self::index::{Entry, Found, Index, Met};
+pub(crate) use self::request_check::RequestCheck;
+use crate::entities::{Stored, View};
+use crate::uid::Uid;
 
 /// Policies, made ready to decide.
 #[derive(Debug)]
@@ -34,6 +42,19 @@ pub(crate) struct Engine {
     actions: Axis,
     resources: Axis,
     index: Index,
+    /// The height of the tallest policy.
+    height: usize,
+    /// The stack, in bytes, that the tallest program can take.
+    stack: usize,
+}
+
+/// A question, in the engine's terms.
+#[derive(Debug)]
+pub(crate) struct Asked<'q> {
+    pub(crate) principal: Uid,
+    pub(crate) action: Uid,
+    pub(crate) resource: Uid,
+    pub(crate) context: &'q Context,
 }
 
 /// What a policy says to a question that its scope matches.
@@ -49,15 +70,14 @@ struct Rule {
 #[derive(Debug)]
 struct Condition {
     expression: Arc<Expr>,
-    /// The entities that it names.
-    literals: Box<[EntityUID]>,
+    program: Program,
 }
 
 /// The policies whose scopes match a question.
 pub(crate) struct Candidates<'a> {
-    rules: &'a [Rule],
-    /// Which of them, in order.
-    matching: Vec<u32>,
+    engine: &'a Engine,
+    /// Which of its rules, in order.
+    matching: Found,
 }
 
 /// What the policies say to one question.
@@ -73,11 +93,12 @@ pub(crate) struct Verdict {
 // === impl Engine ===
 
 impl Engine {
-    pub(crate) fn new(policies: &PolicySet) -> Self {
-        Self::with_short(policies, index::SHORT)
+    /// `height` is that of the tallest policy.
+    pub(crate) fn new(policies: &PolicySet, height: usize) -> Self {
+        Self::with_short(policies, height, index::SHORT)
     }
 
-    fn with_short(policies: &PolicySet, short: usize) -> Self {
+    fn with_short(policies: &PolicySet, height: usize, short: usize) -> Self {
         let mut policies: Vec<&Policy> = policies.policies().collect();
         policies.sort_unstable_by_key(|policy| policy.id());
         let mut engine = Self {
@@ -86,6 +107,8 @@ impl Engine {
             actions: Axis::default(),
             resources: Axis::default(),
             index: Index::default(),
+            height,
+            stack: 0,
         };
         let mut entries = Vec::with_capacity(policies.len());
         let mut conditions = HashMap::new();
@@ -93,6 +116,10 @@ impl Engine {
             engine.take(policy, rule, &mut entries, &mut conditions);
         }
         engine.index = Index::new(entries, short);
+        let heights = conditions
+            .values()
+            .map(|condition| condition.program.height);
+        engine.stack = evaluate::stack_needed(heights.max().unwrap_or_default());
         engine
     }
 
@@ -132,11 +159,11 @@ impl Engine {
                 enter(principal, ANY, resource);
             }
             (Some(principal), Some(resource), ActionConstraint::Eq(action)) => {
-                enter(principal, self.actions.exactly(action), resource);
+                enter(principal, self.actions.exactly(&Uid::of(action)), resource);
             }
             (Some(principal), Some(resource), ActionConstraint::In(actions)) => {
                 for action in actions {
-                    enter(principal, self.actions.within(action), resource);
+                    enter(principal, self.actions.within(&Uid::of(action)), resource);
                 }
             }
             // A slot that nothing fills, which linking refuses: the evaluator is to say so.
@@ -152,36 +179,41 @@ impl Engine {
         });
     }
 
-    /// The policies whose scopes match. `entity` finds the question's principal, action and resource,
-    /// with all of their ancestors.
-    pub(crate) fn candidates<'e>(
-        &self,
-        question: &Question,
-        entity: impl Fn(&EntityUID) -> Option<&'e Entity>,
-    ) -> Candidates<'_> {
-        self.matching(&self.met_by(question, entity))
+    /// The policies whose scopes match.
+    pub(crate) fn candidates(&self, asked: &Asked<'_>, view: &View<'_>) -> Candidates<'_> {
+        self.matching(&self.met_by(asked, view))
     }
 
     /// The constraints that a question meets.
-    fn met_by<'e>(
-        &self,
-        question: &Question,
-        entity: impl Fn(&EntityUID) -> Option<&'e Entity>,
-    ) -> Met {
-        let met = |axis: &Axis, uid: &EntityUID| {
-            let ancestors = entity(uid).into_iter().flat_map(Entity::ancestors);
-            axis.met_by(uid, ancestors)
+    fn met_by(&self, asked: &Asked<'_>, view: &View<'_>) -> Met {
+        let met = |axis: &Axis, uid: &Uid| {
+            let above = match axis.looks_up() {
+                true => view.entity(uid).map(Stored::ancestors).unwrap_or_default(),
+                false => &[],
+            };
+            axis.met_by(uid, above)
         };
         Met {
-            principal: met(&self.principals, question.principal.as_ref()),
-            action: met(&self.actions, question.action.as_ref()),
-            resource: met(&self.resources, question.resource.as_ref()),
+            principal: met(&self.principals, &asked.principal),
+            action: met(&self.actions, &asked.action),
+            resource: met(&self.resources, &asked.resource),
+        }
+    }
+
+    /// Takes forbids for permits, and permits for forbids.
+    #[cfg(test)]
+    pub(crate) fn break_effects(&mut self) {
+        for rule in &mut self.rules {
+            rule.effect = match rule.effect {
+                Effect::Permit => Effect::Forbid,
+                Effect::Forbid => Effect::Permit,
+            };
         }
     }
 
     fn matching(&self, met: &Met) -> Candidates<'_> {
         Candidates {
-            rules: &self.rules,
+            engine: self,
             matching: self.index.candidates(met),
         }
     }
@@ -190,47 +222,90 @@ impl Engine {
 // === impl Candidates ===
 
 impl<'a> Candidates<'a> {
-    /// The entities that their conditions name.
-    pub(crate) fn literals(&self) -> impl Iterator<Item = &'a EntityUID> {
-        self.rules()
-            .filter_map(|rule| rule.condition.as_ref())
-            .flat_map(|condition| &condition.literals)
+    /// Evaluates the conditions and draws the conclusion.
+    ///
+    /// # Errors
+    /// When Cedar had to be asked and could not be given the entities.
+    pub(crate) fn judge(
+        &self,
+        asked: &Asked<'_>,
+        view: &View<'_>,
+    ) -> Result<Verdict, Box<EntitiesError>> {
+        let stack = self.engine.stack;
+        stacker::maybe_grow(stack, stack, || self.judge_here(asked, view))
     }
 
-    /// Evaluates the conditions and draws the conclusion. `entities` hold all that they can see.
-    pub(crate) fn judge(&self, request: Request, entities: &Entities) -> Verdict {
-        let evaluator = Evaluator::new(request, entities, Extensions::all_available());
-        let mut permits = Vec::new();
-        let mut forbids = Vec::new();
-        let mut errors = Vec::new();
-        for rule in self.rules() {
-            let holds = match &rule.condition {
-                None => Ok(true),
-                Some(condition) => condition.holds(&evaluator),
-            };
-            match (holds, rule.effect) {
-                (Ok(true), Effect::Permit) => permits.push(Arc::clone(&rule.id)),
-                (Ok(true), Effect::Forbid) => forbids.push(Arc::clone(&rule.id)),
-                (Ok(false), _) => {}
-                (Err(error), _) => errors.push((Arc::clone(&rule.id), error)),
+    fn judge_here(
+        &self,
+        asked: &Asked<'_>,
+        view: &View<'_>,
+    ) -> Result<Verdict, Box<EntitiesError>> {
+        let sight = Sight::new(asked, view);
+        // By their places in `rules`.
+        let (mut holding, mut unsure) = (Found::new(), Found::new());
+        for (place, rule) in self.rules() {
+            match rule.holds(&sight) {
+                Ok(true) => holding.push(place),
+                Ok(false) => {}
+                Err(AskCedar) => unsure.push(place),
             }
         }
-        let (decision, determining) = if !permits.is_empty() && forbids.is_empty() {
-            (Decision::Allow, permits)
+        let mut errors = Vec::new();
+        if !unsure.is_empty() {
+            let unsure = unsure
+                .iter()
+                .filter_map(|place| Some((*place, self.rule(*place)?)));
+            let conditions = unsure
+                .clone()
+                .filter_map(|(_, rule)| rule.condition.as_deref());
+            let answers = ask_cedar::ask_cedar(conditions, asked, view, self.engine.height)?;
+            for ((place, rule), answer) in unsure.zip(answers) {
+                match answer {
+                    Ok(true) => holding.push(place),
+                    Ok(false) => {}
+                    Err(error) => errors.push((Arc::clone(&rule.id), error)),
+                }
+            }
+            holding.sort_unstable();
+        }
+        let of_effect = |effect| {
+            let holding = holding.iter().filter_map(|place| self.rule(*place));
+            let ids = holding
+                .filter(|rule| rule.effect == effect)
+                .map(|rule| Arc::clone(&rule.id));
+            ids.collect::<Vec<_>>()
+        };
+        let forbids = of_effect(Effect::Forbid);
+        let (decision, determining) = if forbids.is_empty() && !holding.is_empty() {
+            (Decision::Allow, of_effect(Effect::Permit))
         } else {
             (Decision::Deny, forbids)
         };
-        Verdict {
+        Ok(Verdict {
             decision,
             determining,
             errors,
-        }
+        })
     }
 
-    fn rules(&self) -> impl Iterator<Item = &'a Rule> {
-        let all = self.rules;
-        let matching = self.matching.iter();
-        matching.filter_map(move |rule| all.get(*rule as usize))
+    fn rules(&self) -> impl Iterator<Item = (u32, &'a Rule)> {
+        let places = self.matching.iter();
+        places.filter_map(|place| Some((*place, self.rule(*place)?)))
+    }
+
+    fn rule(&self, place: u32) -> Option<&'a Rule> {
+        self.engine.rules.get(place as usize)
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn holds(&self, sight: &Sight<'_>) -> Result<bool, AskCedar> {
+        match &self.condition {
+            None => Ok(true),
+            Some(condition) => sight.holds(&condition.program.root),
+        }
     }
 }
 
@@ -238,35 +313,10 @@ impl<'a> Candidates<'a> {
 
 impl Condition {
     fn new(expression: Arc<Expr>) -> Self {
-        let mut literals: Vec<EntityUID> = expression
-            .subexpressions()
-            .filter_map(|expression| match expression.expr_kind() {
-                ExprKind::Lit(Literal::EntityUID(uid)) => Some(EntityUID::clone(uid)),
-                _ => None,
-            })
-            .collect();
-        literals.sort_unstable();
-        literals.dedup();
         Self {
+            program: Program::new(&expression),
             expression,
-            literals: literals.into_boxed_slice(),
         }
-    }
-
-    #[expect(
-        clippy::result_large_err,
-        reason = "Cedar's own, handed on as it comes"
-    )]
-    fn holds(&self, evaluator: &Evaluator<'_>) -> Result<bool, EvaluationError> {
-        // They stand in scopes only.
-        let slots = SlotEnv::new();
-        let value = evaluator.interpret(&self.expression, &slots)?;
-        if let ValueKind::Lit(Literal::Bool(holds)) = value.value_kind() {
-            return Ok(*holds);
-        }
-        // No boolean, of which `&&` makes an error, as in Cedar's authorizer.
-        let condition = Expr::and(Expr::val(true), Expr::clone(&self.expression));
-        evaluator.interpret(&condition, &slots).map(|_| false)
     }
 }
 

@@ -22,7 +22,7 @@ mod engine;
 #[expect(
     dead_code,
     unused_imports,
-    reason = "the store and the evaluator that use it come next"
+    reason = "changing and searching what is stored come next"
 )]
 mod entities;
 mod entity_store;
@@ -36,25 +36,26 @@ mod question;
 mod scan;
 mod slice;
 mod snapshot;
-#[expect(
-    dead_code,
-    reason = "the store and the evaluator that use it come next"
-)]
+#[expect(dead_code, reason = "searching what is stored comes next")]
 mod uid;
-#[expect(
-    dead_code,
-    reason = "the store and the evaluator that use it come next"
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "searching what is stored comes next")
 )]
 mod value;
+mod verify;
 mod watch;
 
 pub use crate::answer::{Answer, PolicyError, Source};
-pub use crate::config::{ApiLimits, AvpApiConfig, OnError, PoliciesConfig, PolicySource};
+pub use crate::config::{
+    ApiLimits, AvpApiConfig, EngineConfig, OnError, PoliciesConfig, PolicySource,
+};
 pub use crate::context_shape::{ContextKind, ContextMember, ContextShape};
+pub use crate::engine::EVALUATION_STACK;
 pub use crate::namespace::{NameError, Namespace};
 pub use crate::pdp::{Health, Pdp, Reload};
 pub use crate::question::Question;
-pub use crate::snapshot::{EVALUATION_STACK, Snapshot};
+pub use crate::snapshot::Snapshot;
 pub use cedar_policy::{
     Context, Decision, Effect, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression,
 };

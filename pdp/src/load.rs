@@ -41,7 +41,7 @@ const LOAD_STACK: usize = 512 << 20;
 /// Where the parts of a snapshot are.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// A folder of `.cedar` files, read recursively, or one file.
+    /// A folder of `.cedar` and `.cedar.json` files, read recursively, or one file.
     pub policies: PathBuf,
     /// The schema: Cedar syntax, or JSON where the name ends in `.json`.
     pub schema: Option<PathBuf>,
@@ -64,9 +64,11 @@ pub struct Rules {
 /// How policies get their ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {
-    /// The `@id` annotation, else `<file stem>#<n>`, counted from 0 in file order.
+    /// The `@id` annotation, else `<file stem>#<n>`, counted from 0 in file order, or in JSON the
+    /// id that the policy stands under.
     Annotated,
-    /// `policy<n>`, counted from 0 over all files, as Cedar numbers them.
+    /// `policy<n>`, counted from 0 over all text files, as Cedar numbers them; in JSON the id that
+    /// the policy stands under.
     Positional,
 }
 

@@ -18,6 +18,7 @@ use crate::namespace::Namespace;
 use crate::question::Question;
 use crate::scan::Scan;
 use crate::snapshot::Snapshot;
+use crate::verify::Verifier;
 
 /// Looks come every few seconds and end at once; that none has ended for so long, as on a network
 /// file system that hangs, is a problem.
@@ -41,6 +42,7 @@ pub struct Pdp {
     problems: ArcSwap<Vec<Problem>>,
     reloads: watch::Sender<Reload>,
     metrics: Metrics,
+    verifier: Verifier,
 }
 
 /// What became of the last look at the policy source.
@@ -100,12 +102,12 @@ impl Pdp {
         };
         let (scan, texts) = load::read_new(&sources)?;
         let snapshot = load::build(texts, rules)?;
-        let metrics = Metrics::register(registry).map_err(|error| {
-            vec![setting(
-                "policies",
-                format!("cannot register metrics: {error}"),
-            )]
-        })?;
+        let unregistered = |error| {
+            let message = format!("cannot register metrics: {error}");
+            vec![setting("policies", message)]
+        };
+        let metrics = Metrics::register(registry).map_err(unregistered)?;
+        let verifier = Verifier::register(registry).map_err(unregistered)?;
         let (reloads, _) = watch::channel(loaded(&snapshot));
         let pdp = Arc::new(Self {
             current: ArcSwap::from_pointee(snapshot),
@@ -119,6 +121,7 @@ impl Pdp {
             problems: ArcSwap::default(),
             reloads,
             metrics,
+            verifier,
         });
         pdp.verified();
         pdp.announce(&pdp.snapshot());
@@ -140,7 +143,16 @@ impl Pdp {
     /// Decides: the engine if the policies are fresh enough, else nobody, and then it is Deny.
     #[must_use]
     pub fn decide(&self, snapshot: &Snapshot, question: &Question) -> Answer {
-        self.answer(snapshot, || snapshot.decide(question))
+        self.answer(snapshot, || {
+            let answer = snapshot.decide(question);
+            self.verifier.verify(snapshot, question, answer)
+        })
+    }
+
+    /// Has Cedar's own authorizer make this share of the decisions again from now on: 0 for none, 1
+    /// for all. Where it disagrees the answer is Deny.
+    pub fn verify(&self, share: f64) {
+        self.verifier.set_share(share);
     }
 
     /// The final Deny to a question that the policies cannot be asked, because it does not fit the

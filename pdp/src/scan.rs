@@ -112,7 +112,7 @@ pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     Problem::of_file(path, format!("cannot be read: {error}"))
 }
 
-/// Adds the `.cedar` files below `folder`, sorted by path.
+/// Adds the `.cedar` and `.cedar.json` files below `folder`, sorted by path.
 fn walk(folder: &Path, depth: usize, policies: &mut Vec<Found>, problems: &mut Vec<Problem>) {
     if depth > MAX_FOLDERS {
         problems.push(Problem::of_file(
@@ -135,9 +135,8 @@ fn walk(folder: &Path, depth: usize, policies: &mut Vec<Found>, problems: &mut V
         if problems.len() >= MAX_PROBLEMS {
             return;
         }
-        let is_policy = path
-            .extension()
-            .is_some_and(|extension| extension == "cedar");
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let is_policy = name.ends_with(b".cedar") || name.ends_with(b".cedar.json");
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => walk(&path, depth + 1, policies, problems),
             Ok(_) if !is_policy => {}
@@ -192,6 +191,8 @@ mod tests {
             "b/c/d.cedar",
             ".git/x.cedar",
             "b/notes.txt",
+            "b/links.cedar.json",
+            "app.cedarschema.json",
             ".y.cedar",
         ] {
             fs::write(folder.path().join(name), "").unwrap();
@@ -208,7 +209,10 @@ mod tests {
                     .unwrap()
             })
             .collect();
-        assert_eq!(names, ["a.cedar", "b/c/d.cedar", "z.cedar"]);
+        assert_eq!(
+            names,
+            ["a.cedar", "b/c/d.cedar", "b/links.cedar.json", "z.cedar"]
+        );
         assert_eq!(Scan::of(&sources(folder.path())), scan);
         fs::write(folder.path().join("b/c/d.cedar"), "// changed").unwrap();
         assert_ne!(Scan::of(&sources(folder.path())), scan);

@@ -14,27 +14,12 @@ use settings::Problem;
 use crate::answer::{Answer, PolicyError, Source};
 use crate::config::OnError;
 use crate::context_shape::ContextShape;
-use crate::engine::{Engine, Verdict};
+use crate::engine::{self, Asked, Engine, RequestCheck, Verdict};
+use crate::entities::Entities;
 use crate::entity_store::EntityStore;
 use crate::one_line::one_line;
 use crate::question::Question;
-use crate::slice::Slice;
-
-/// The stack, in bytes, with which a release build evaluates every policy that is accepted at load
-/// without borrowing one. Runtime worker threads should have it.
-pub const EVALUATION_STACK: usize = 16 << 20;
-
-/// Stack that the evaluator takes for one level of a policy's height, in bytes: more than a test
-/// measures for every way of being deep. Without optimisation its frames are ten times as large.
-const STACK_PER_LEVEL: usize = if cfg!(debug_assertions) {
-    80 << 10
-} else {
-    12 << 10
-};
-
-/// Stack for all that is not the recursion, and for the evaluator's own reserve of 100 KiB below
-/// which it refuses to go on.
-const STACK_BASE: usize = 384 << 10;
+use crate::slice;
 
 /// Policies, schema and entities, never changed once made. One snapshot answers one question, and
 /// says in `revision` which it was.
@@ -50,7 +35,8 @@ pub struct Snapshot {
     /// The height of the tallest policy.
     height: usize,
     on_error: OnError,
-    check_requests: bool,
+    /// What requests surely fit, where they are held to the schema.
+    check: Option<RequestCheck>,
     engine: Engine,
 }
 
@@ -89,7 +75,11 @@ impl Snapshot {
         });
         Self {
             context_shapes: context_shapes.collect(),
-            engine: Engine::new(policies.as_ref()),
+            engine: Engine::new(policies.as_ref(), height),
+            check: schema
+                .as_ref()
+                .filter(|_| check_requests)
+                .map(|schema| RequestCheck::new(schema.as_ref())),
             revision,
             policies,
             schema,
@@ -97,7 +87,6 @@ impl Snapshot {
             warnings,
             height,
             on_error,
-            check_requests,
         }
     }
 
@@ -130,9 +119,7 @@ impl Snapshot {
     /// A stored entity, with all of its ancestors.
     #[must_use]
     pub fn stored(&self, uid: &EntityUid) -> Option<&Entity> {
-        self.entities
-            .get(uid.as_ref())
-            .map(|stored| Entity::ref_cast(&stored.entity))
+        self.entities.get(uid.as_ref()).map(Entity::ref_cast)
     }
 
     /// How many entities are stored, the actions of the schema included.
@@ -159,37 +146,47 @@ impl Snapshot {
     /// Decides. A question outside the schema is a Deny that says so in `errors`.
     #[must_use]
     pub fn decide(&self, question: &Question) -> Answer {
-        let schema: Option<&ValidatorSchema> = self
-            .schema
-            .as_ref()
-            .filter(|_| self.check_requests)
-            .map(AsRef::as_ref);
+        let entities = self.stored_entities();
+        let asked = Asked {
+            principal: entities.name(question.principal.as_ref()),
+            action: entities.name(question.action.as_ref()),
+            resource: entities.name(question.resource.as_ref()),
+            context: question.context.as_ref(),
+        };
+        if let Err(message) = self.check(question, &asked) {
+            return self.refused(&message);
+        }
+        let view = match slice::view(entities, self.schema.as_ref(), question) {
+            Ok(view) => view,
+            Err(error) => return self.refused(&error.to_string()),
+        };
+        let verdict = self.engine.candidates(&asked, &view).judge(&asked, &view);
+        // An entity that could not be seen was missing from the verdict.
+        match (verdict, view.failure()) {
+            (Ok(verdict), None) => self.answer(verdict),
+            (_, Some(error)) => self.refused(&error.to_string()),
+            (Err(error), None) => self.refused(&error.to_string()),
+        }
+    }
+
+    /// Holds the question to the schema.
+    fn check(&self, question: &Question, asked: &Asked<'_>) -> Result<(), String> {
+        let (Some(check), Some(schema)) = (&self.check, self.held_to()) else {
+            return Ok(());
+        };
+        if check.surely_fits(asked) {
+            return Ok(());
+        }
+        let schema: &ValidatorSchema = schema.as_ref();
         let request = Request::new(
             (question.principal.as_ref().clone(), None),
             (question.action.as_ref().clone(), None),
             (question.resource.as_ref().clone(), None),
             question.context.as_ref().clone(),
-            schema,
+            Some(schema),
             Extensions::all_available(),
         );
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return self.refused(&error.to_string()),
-        };
-        let slice = match Slice::new(&self.entities, self.schema.as_ref(), question) {
-            Ok(slice) => slice,
-            Err(error) => return self.refused(&error.to_string()),
-        };
-        let candidates = self.engine.candidates(question, |uid| slice.get(uid));
-        let entities = match slice.complete(candidates.literals()) {
-            Ok(entities) => entities,
-            Err(error) => return self.refused(&error.to_string()),
-        };
-        let needed = self.stack_needed();
-        let verdict = stacker::maybe_grow(needed, needed + STACK_BASE, || {
-            candidates.judge(request, &entities)
-        });
-        self.answer(verdict)
+        request.map(drop).map_err(|error| error.to_string())
     }
 
     /// The final Deny to a question that the policies cannot be asked.
@@ -198,12 +195,29 @@ impl Snapshot {
         Answer::refused(Source::Engine, &self.revision, message)
     }
 
-    /// The stack, in bytes, that the tallest policy can take.
-    pub(crate) fn stack_needed(&self) -> usize {
-        STACK_BASE + self.height * STACK_PER_LEVEL
+    /// The schema, where requests are held to it.
+    pub(crate) fn held_to(&self) -> Option<&Schema> {
+        self.schema.as_ref().filter(|_| self.check.is_some())
     }
 
-    fn answer(&self, verdict: Verdict) -> Answer {
+    /// The stored entities, as decisions see them.
+    pub(crate) fn stored_entities(&self) -> &Entities {
+        &self.entities.entities
+    }
+
+    /// Makes the engine take forbids for permits, and the other way round.
+    #[cfg(test)]
+    pub(crate) fn break_engine(&mut self) {
+        self.engine.break_effects();
+    }
+
+    /// The stack, in bytes, that the tallest policy can take.
+    pub(crate) fn stack_needed(&self) -> usize {
+        engine::stack_needed(self.height)
+    }
+
+    /// The answer that a verdict makes.
+    pub(crate) fn answer(&self, verdict: Verdict) -> Answer {
         let mut errors = Vec::with_capacity(verdict.errors.len());
         for (id, error) in verdict.errors {
             // Cedar would skip the policy, and whether it does would depend on the thread.

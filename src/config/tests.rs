@@ -265,6 +265,11 @@ fn parts_that_do_not_fit_are_refused() {
         "more than zero",
     );
     refused(
+        &format!("{POLICIES}engine: {{ verify_sample: 1.5 }}"),
+        "engine.verify_sample",
+        "from 0 to 1",
+    );
+    refused(
         &format!("{POLICIES}decision_api: {{ batch_items: 0 }}"),
         "decision_api.batch_items",
         "more than zero",

@@ -78,6 +78,7 @@ impl Check {
             limits,
             timeouts,
             decision_api,
+            engine,
             avp_api,
             ..
         } = file;
@@ -95,6 +96,7 @@ impl Check {
             limits,
             timeouts,
             decision_api,
+            engine,
             avp_api,
             places,
         })
@@ -233,6 +235,9 @@ impl Check {
             if zero {
                 self.add(key, "must be more than zero: nothing could pass");
             }
+        }
+        if !(0.0..=1.0).contains(&file.engine.verify_sample) {
+            self.add("engine.verify_sample", "must be from 0 to 1");
         }
         if limits.uri_bytes.0 > MAX_URI_BYTES {
             self.add(

@@ -6,12 +6,19 @@ use std::collections::HashMap;
 use cedar_policy_core::ast::{
     EntityReference, EntityType, EntityUID, PrincipalOrResourceConstraint,
 };
+use foldhash::quality::RandomState;
+use smallvec::SmallVec;
+
+use crate::uid::{ByUid, Uid};
 
 /// A constraint on one variable, by its number. The same constraint always has the same one.
 pub(super) type Constraint = u32;
 
 /// No constraint: what every entity meets.
 pub(super) const ANY: Constraint = 0;
+
+/// The constraints that an entity meets, sorted. So many as most meet need no memory of their own.
+pub(super) type Met = SmallVec<[Constraint; 16]>;
 
 /// The constraints on one variable, by what must be asked of an entity to know those that it meets.
 #[derive(Debug, Default)]
@@ -20,11 +27,11 @@ pub(super) struct Axis {
     /// numbers would run out.
     pub(super) count: u32,
     /// `==`
-    pub(super) exactly: HashMap<EntityUID, Constraint>,
+    pub(super) exactly: HashMap<Uid, Constraint, ByUid>,
     /// `is`
-    pub(super) is: HashMap<EntityType, Constraint>,
+    pub(super) is: HashMap<EntityType, Constraint, RandomState>,
     /// `in` and `is … in`. Apart from `exactly`, because ancestors need not be asked for there.
-    pub(super) within: HashMap<EntityUID, Within>,
+    pub(super) within: HashMap<Uid, Within, ByUid>,
 }
 
 /// The constraints that want an entity to be within a certain one.
@@ -46,11 +53,11 @@ impl Axis {
         constraint: &PrincipalOrResourceConstraint,
         slot: Option<&EntityUID>,
     ) -> Option<Constraint> {
-        let uid = |reference| filled(reference, slot);
+        let uid = |reference| filled(reference, slot).map(Uid::of);
         Some(match constraint {
             PrincipalOrResourceConstraint::Any => ANY,
-            PrincipalOrResourceConstraint::Eq(reference) => self.exactly(uid(reference)?),
-            PrincipalOrResourceConstraint::In(reference) => self.within(uid(reference)?),
+            PrincipalOrResourceConstraint::Eq(reference) => self.exactly(&uid(reference)?),
+            PrincipalOrResourceConstraint::In(reference) => self.within(&uid(reference)?),
             PrincipalOrResourceConstraint::Is(kind) => match self.is.get(&**kind) {
                 Some(known) => *known,
                 None => {
@@ -60,13 +67,13 @@ impl Axis {
                 }
             },
             PrincipalOrResourceConstraint::IsIn(kind, reference) => {
-                self.within_of_type(kind, uid(reference)?)
+                self.within_of_type(kind, &uid(reference)?)
             }
         })
     }
 
     /// The number of `== uid`.
-    pub(super) fn exactly(&mut self, uid: &EntityUID) -> Constraint {
+    pub(super) fn exactly(&mut self, uid: &Uid) -> Constraint {
         if let Some(known) = self.exactly.get(uid) {
             return *known;
         }
@@ -76,7 +83,7 @@ impl Axis {
     }
 
     /// The number of `in uid`.
-    pub(super) fn within(&mut self, uid: &EntityUID) -> Constraint {
+    pub(super) fn within(&mut self, uid: &Uid) -> Constraint {
         let within = self.within.entry(uid.clone()).or_default();
         *within
             .of_any_type
@@ -84,7 +91,7 @@ impl Axis {
     }
 
     /// The number of `is kind in uid`.
-    fn within_of_type(&mut self, kind: &EntityType, uid: &EntityUID) -> Constraint {
+    fn within_of_type(&mut self, kind: &EntityType, uid: &Uid) -> Constraint {
         let within = self.within.entry(uid.clone()).or_default();
         if let Some((_, known)) = within.of_type.iter().find(|(known, _)| known == kind) {
             return *known;
@@ -94,16 +101,24 @@ impl Axis {
         new
     }
 
-    /// Every constraint that an entity meets, sorted.
+    /// Whether what is above an entity has a part in what it meets.
+    pub(super) fn looks_up(&self) -> bool {
+        !self.within.is_empty()
+    }
+
+    /// Every constraint that an entity meets.
     pub(super) fn met_by<'a>(
         &self,
-        uid: &'a EntityUID,
-        ancestors: impl Iterator<Item = &'a EntityUID>,
-    ) -> Vec<Constraint> {
-        let mut met = vec![ANY];
-        met.extend(self.exactly.get(uid));
-        met.extend(self.is.get(uid.entity_type()));
-        if !self.within.is_empty() {
+        uid: &'a Uid,
+        ancestors: impl IntoIterator<Item = &'a Uid>,
+    ) -> Met {
+        let mut met = Met::new();
+        met.push(ANY);
+        met.extend(self.exactly.get(uid).copied());
+        if !self.is.is_empty() {
+            met.extend(self.is.get(uid.kind()).copied());
+        }
+        if self.looks_up() {
             for around in std::iter::once(uid).chain(ancestors) {
                 let Some(within) = self.within.get(around) else {
                     continue;
@@ -112,7 +127,7 @@ impl Axis {
                 let of_type = within.of_type.iter();
                 met.extend(
                     of_type
-                        .filter(|(kind, _)| kind == uid.entity_type())
+                        .filter(|(kind, _)| kind == uid.kind())
                         .map(|(_, constraint)| *constraint),
                 );
             }

@@ -9,7 +9,10 @@
 
 use std::collections::HashMap;
 
-use super::axis::Constraint;
+use foldhash::quality::RandomState;
+use smallvec::SmallVec;
+
+use super::axis::{self, Constraint};
 
 /// So many entries are gone through rather than looked up in: they lie side by side in memory.
 pub(super) const SHORT: usize = 16;
@@ -24,12 +27,15 @@ pub(super) struct Entry {
     pub(super) rule: u32,
 }
 
-/// The constraints that a question meets on each variable, each sorted.
+/// Policies, each once, in order. So many as most questions find need no memory of their own.
+pub(super) type Found = SmallVec<[u32; 32]>;
+
+/// The constraints that a question meets on each variable.
 #[derive(Debug)]
 pub(super) struct Met {
-    pub(super) principal: Vec<Constraint>,
-    pub(super) action: Vec<Constraint>,
-    pub(super) resource: Vec<Constraint>,
+    pub(super) principal: axis::Met,
+    pub(super) action: axis::Met,
+    pub(super) resource: axis::Met,
 }
 
 /// Entries in an order in which those that agree on the principal, or on principal and resource,
@@ -40,7 +46,7 @@ pub(super) struct Index {
     /// Where the entries of each constraint on the principal begin, and at last where all end.
     starts: Vec<usize>,
     /// Where the entries of a principal and a resource are, for principals with many entries.
-    pairs: HashMap<(Constraint, Constraint), Run>,
+    pairs: HashMap<(Constraint, Constraint), Run, RandomState>,
     pub(super) short: usize,
 }
 
@@ -55,7 +61,7 @@ impl Index {
         entries.dedup();
         entries.shrink_to_fit();
         let mut starts = vec![0];
-        let mut pairs = HashMap::new();
+        let mut pairs = HashMap::default();
         let mut at = 0;
         for of_principal in entries.chunk_by(|one, next| one.principal == next.principal) {
             let principal = of_principal.first().map_or(0, |entry| entry.principal);
@@ -82,8 +88,8 @@ impl Index {
     }
 
     /// The policies whose scopes are met, in order, each once.
-    pub(super) fn candidates(&self, met: &Met) -> Vec<u32> {
-        let mut found = Vec::new();
+    pub(super) fn candidates(&self, met: &Met) -> Found {
+        let mut found = Found::new();
         for principal in &met.principal {
             let entries = self.of_principal(*principal);
             if entries.len() <= self.short.max(met.resource.len()) {

@@ -1,5 +1,8 @@
 //! The engine is right when nobody can tell it from Cedar's own authorizer.
 
+mod bent;
+mod conditions;
+mod dice;
 mod mutants;
 mod world;
 
@@ -7,17 +10,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use cedar_policy::{Authorizer, EntityUid};
-use cedar_policy_core::entities::Dereference;
 
+use self::bent::{BENT, Bent};
 use self::mutants::{MUTANTS, Mutant};
 use self::world::World;
 use super::*;
 use crate::config::OnError;
+use crate::entities::Draft;
 use crate::entity_store::EntityStore;
+use crate::question::Question;
 use crate::snapshot::{Parts, Snapshot};
 
 /// Worlds of a usual run. `ENGINE_WORLDS` asks for more.
 const WORLDS: u64 = 100;
+/// Height that Cedar is given the stack for.
+const HEIGHT: usize = 100;
 /// Questions asked in each.
 const QUESTIONS: usize = 40;
 
@@ -35,7 +42,7 @@ struct Finding {
 struct Case<'a> {
     question: &'a Question,
     /// The stored entities with those of the question in their place.
-    entities: cedar_policy::Entities,
+    entities: crate::entities::Entities,
     expected: Finding,
 }
 
@@ -54,28 +61,17 @@ struct Tally {
 #[expect(clippy::print_stdout, reason = "what was asked belongs to the result")]
 fn the_engine_answers_as_cedar_does() {
     let worlds = std::env::var("ENGINE_WORLDS").map_or(WORLDS, |worlds| worlds.parse().unwrap());
-    let mut tally = Tally::default();
-    for seed in 0..worlds {
-        let world = World::new(seed, QUESTIONS);
-        let policies: &PolicySet = world.policies.as_ref();
-        let usual = Engine::new(policies);
-        // As where every principal and resource has many policies.
-        let looking_up = Engine::with_short(policies, 0);
-        let snapshot = snapshot(&world);
-        for case in cases(&world) {
-            let (question, expected) = (case.question, &case.expected);
-            let told = || format!("seed {seed}, {question:?}\n{}", world.policies);
-            for engine in [&usual, &looking_up] {
-                let entities = case.entities.as_ref();
-                let candidates = engine.candidates(question, of(entities));
-                let verdict = candidates.judge(request(question), entities);
-                assert_eq!(Finding::of(verdict), *expected, "{}", told());
-            }
-            let answer = snapshot.decide(question);
-            assert_eq!(Finding::of_answer(&answer), *expected, "{}", told());
-            tally.count(&case);
+    let tally = with_stack(move || {
+        let mut tally = Tally::default();
+        for seed in 0..worlds {
+            ask_all(
+                &World::new(seed, QUESTIONS),
+                &format!("seed {seed}"),
+                &mut tally,
+            );
         }
-    }
+        tally
+    });
     println!("{tally}");
     // Questions to which the answer is always No would prove little.
     assert!(tally.allowed * 100 >= tally.questions * 30, "{tally}");
@@ -88,33 +84,100 @@ fn the_engine_answers_as_cedar_does() {
     assert!(tally.by_links * 100 >= tally.questions * 10, "{tally}");
 }
 
+/// Asks every question of a world of every kind of engine.
+fn ask_all(world: &World, name: &str, tally: &mut Tally) {
+    let policies: &PolicySet = world.policies.as_ref();
+    let usual = Engine::new(policies, HEIGHT);
+    // As where every principal and resource has many policies.
+    let looking_up = Engine::with_short(policies, HEIGHT, 0);
+    let snapshot = snapshot(world);
+    for case in cases(world) {
+        let (question, expected) = (case.question, &case.expected);
+        let told = || format!("{name}, {question:?}\n{}", world.policies);
+        let (asked, view) = (asked(question), View::of(&case.entities));
+        for engine in [&usual, &looking_up] {
+            let verdict = engine.candidates(&asked, &view).judge(&asked, &view);
+            assert_eq!(Finding::of(verdict.unwrap()), *expected, "{}", told());
+        }
+        let answer = snapshot.decide(question);
+        assert_eq!(
+            Finding::of_answer(&answer),
+            expected.on_one_line(),
+            "{}",
+            told()
+        );
+        tally.count(&case);
+    }
+}
+
 /// What the test above would not notice, it would not protect from.
 #[test]
 fn a_broken_index_is_noticed() {
-    let mut unnoticed: Vec<&Mutant> = MUTANTS.iter().collect();
-    for seed in 0..WORLDS {
-        let world = World::new(seed, QUESTIONS);
-        let cases = cases(&world);
-        let stored =
-            cedar_policy::Entities::from_entities(world.entities.values().cloned(), None).unwrap();
-        for short in [index::SHORT, 0] {
-            unnoticed.retain(|mutant| {
-                let mut engine = Engine::with_short(world.policies.as_ref(), short);
-                mutant.bend(&mut engine);
+    let unnoticed = with_stack(|| {
+        let mut unnoticed: Vec<&Mutant> = MUTANTS.iter().collect();
+        for seed in 0..WORLDS {
+            let world = World::new(seed, QUESTIONS);
+            let cases = cases(&world);
+            let stored = stored(world.entities.values().cloned());
+            let stored = View::of(&stored);
+            for short in [index::SHORT, 0] {
+                unnoticed.retain(|mutant| {
+                    let mut engine = Engine::with_short(world.policies.as_ref(), HEIGHT, short);
+                    mutant.bend(&mut engine);
+                    cases.iter().all(|case| {
+                        let (asked, view) = (asked(case.question), View::of(&case.entities));
+                        let met = mutant.met(&engine, &asked, &view, &stored);
+                        let verdict = engine.matching(&met).judge(&asked, &view);
+                        Finding::of(verdict.unwrap()) == case.expected
+                    })
+                });
+            }
+            if unnoticed.is_empty() {
+                break;
+            }
+        }
+        unnoticed
+            .iter()
+            .map(|mutant| mutant.name)
+            .collect::<Vec<_>>()
+    });
+    assert!(unnoticed.is_empty(), "unnoticed: {unnoticed:?}");
+}
+
+#[test]
+fn a_broken_evaluator_is_noticed() {
+    let unnoticed = with_stack(|| {
+        let mut unnoticed: Vec<&Bent> = BENT.iter().collect();
+        for seed in 0..WORLDS {
+            let world = World::new(seed, QUESTIONS);
+            let cases = cases(&world);
+            unnoticed.retain(|bent| {
+                let mut engine = Engine::new(world.policies.as_ref(), HEIGHT);
+                bent.bend(&mut engine);
                 cases.iter().all(|case| {
-                    let (question, entities) = (case.question, case.entities.as_ref());
-                    let met = mutant.met(&engine, question, entities, stored.as_ref());
-                    let verdict = engine.matching(&met).judge(request(question), entities);
-                    Finding::of(verdict) == case.expected
+                    let (asked, view) = (asked(case.question), View::of(&case.entities));
+                    let verdict = engine.candidates(&asked, &view).judge(&asked, &view);
+                    Finding::of(verdict.unwrap()) == case.expected
                 })
             });
+            if unnoticed.is_empty() {
+                break;
+            }
         }
-        if unnoticed.is_empty() {
-            return;
-        }
-    }
-    let unnoticed: Vec<&str> = unnoticed.iter().map(|mutant| mutant.name).collect();
-    panic!("unnoticed: {unnoticed:?}");
+        unnoticed.iter().map(|bent| bent.name).collect::<Vec<_>>()
+    });
+    assert!(unnoticed.is_empty(), "unnoticed: {unnoticed:?}");
+}
+
+/// Cedar's authorizer needs much stack for tall conditions, and skips them without.
+fn with_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(256 << 20);
+        let thread = thread.spawn_scoped(scope, run).unwrap();
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn cases(world: &World) -> Vec<Case<'_>> {
@@ -143,7 +206,7 @@ fn cases(world: &World) -> Vec<Case<'_>> {
         let expected = Finding::of_response(&response);
         cases.push(Case {
             question,
-            entities,
+            entities: stored(entities),
             expected,
         });
     }
@@ -161,30 +224,25 @@ fn snapshot(world: &World) -> Snapshot {
         schema: None,
         entities: EntityStore::new(entities.collect(), None).unwrap(),
         warnings: Vec::new(),
-        height: 12,
+        height: HEIGHT,
         on_error: OnError::Cedar,
         check_requests: false,
     })
 }
 
-fn of<'e>(entities: &'e Entities) -> impl Fn(&EntityUID) -> Option<&'e Entity> {
-    move |uid| match entities.entity(uid) {
-        Dereference::Data(entity) => Some(entity),
-        Dereference::NoSuchEntity | Dereference::Residual(_) => None,
-    }
+fn stored(entities: impl IntoIterator<Item = cedar_policy::Entity>) -> crate::entities::Entities {
+    let drafts = entities.into_iter();
+    let drafts = drafts.map(|entity| Draft::named(entity.as_ref(), &mut Uid::of).unwrap());
+    crate::entities::Entities::new(drafts.collect(), None).unwrap()
 }
 
-fn request(question: &Question) -> Request {
-    use cedar_policy_core::ast::RequestSchemaAllPass;
-    Request::new(
-        (question.principal.as_ref().clone(), None),
-        (question.action.as_ref().clone(), None),
-        (question.resource.as_ref().clone(), None),
-        question.context.as_ref().clone(),
-        None::<&RequestSchemaAllPass>,
-        Extensions::all_available(),
-    )
-    .unwrap()
+fn asked(question: &Question) -> Asked<'_> {
+    Asked {
+        principal: Uid::of(question.principal.as_ref()),
+        action: Uid::of(question.action.as_ref()),
+        resource: Uid::of(question.resource.as_ref()),
+        context: question.context.as_ref(),
+    }
 }
 
 // === impl Finding ===
@@ -213,6 +271,18 @@ impl Finding {
             determining: determining.collect(),
             errors: errors
                 .map(|error| (policy(error).unwrap_or_default(), error.message.clone()))
+                .collect(),
+        }
+    }
+
+    /// With messages as answers give them.
+    fn on_one_line(&self) -> Self {
+        let errors = self.errors.iter();
+        Self {
+            decision: self.decision,
+            determining: self.determining.clone(),
+            errors: errors
+                .map(|(id, message)| (id.clone(), crate::one_line::one_line(message)))
                 .collect(),
         }
     }

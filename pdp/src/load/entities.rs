@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use settings::Problem;
 
 use super::{Text, place};
-use crate::entity_store::EntityStore;
+use crate::entity_store::{EntityStore, StoreError};
 use crate::json;
 use crate::one_line::one_line;
 
@@ -61,9 +61,14 @@ pub(super) fn read<'a>(
     match EntityStore::new(entities, schema) {
         Ok(store) => Some(StoredEntities { store, texts }),
         Err(error) => {
-            match text {
-                Some(text) => place::diagnostics(text, &*error, problems),
-                None => problems.push(Problem::of_file("".as_ref(), one_line(&error.to_string()))),
+            match (text, &error) {
+                (Some(text), StoreError::Cedar(error)) => {
+                    place::diagnostics(text, &**error, problems);
+                }
+                (text, error) => {
+                    let path = text.map_or("".as_ref(), |text| text.path.as_path());
+                    problems.push(Problem::of_file(path, one_line(&error.to_string())));
+                }
             }
             None
         }

@@ -30,7 +30,7 @@ fn diagnose(text: &Text, diagnostic: &dyn Diagnostic) -> Problem {
 }
 
 /// What a diagnostic says, on one line, with its cause and its help.
-fn sentence(diagnostic: &dyn Diagnostic) -> String {
+pub(super) fn sentence(diagnostic: &dyn Diagnostic) -> String {
     let mut sentence = diagnostic.to_string();
     let mut cause = diagnostic.source();
     while let Some(error) = cause {

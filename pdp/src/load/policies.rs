@@ -1,5 +1,7 @@
 //! Policy texts into policies with ids of their own.
 
+mod json;
+
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
@@ -20,6 +22,8 @@ pub(super) struct Policies {
     pub(super) height: usize,
     /// By id, sorted.
     origins: BTreeMap<String, Origin>,
+    /// Links, until all templates are known.
+    links: Vec<json::Link>,
 }
 
 /// Where a policy came from.
@@ -39,9 +43,14 @@ pub(super) fn read(texts: &[Text], ids: Ids, problems: &mut Vec<Problem>) -> Pol
         set: PolicySet::new(),
         height: 0,
         origins: BTreeMap::new(),
+        links: Vec::new(),
     };
     let mut earlier = 0;
     for (index, text) in texts.iter().enumerate() {
+        if json::is_json(text) {
+            policies.read_json(index, texts, ids, problems);
+            continue;
+        }
         let depth = measure(&text.content);
         if !depth.excess.is_empty() {
             for excess in depth.excess {
@@ -61,6 +70,7 @@ pub(super) fn read(texts: &[Text], ids: Ids, problems: &mut Vec<Problem>) -> Pol
             }
         }
     }
+    policies.link(texts, problems);
     policies
 }
 
@@ -114,8 +124,8 @@ impl Policies {
                 (Ids::Annotated, Some(id)) => id.to_owned(),
                 (Ids::Annotated, None) => numbered_id(text, n),
             };
-            if let Some(first) = self.origins.get(&id) {
-                problems.push(place::at(text, offset, first.taken(&id, texts)));
+            let source = loc.and_then(Loc::snippet).unwrap_or_default();
+            if !self.claim(&id, (index, offset), source, texts, problems) {
                 continue;
             }
             let new_id = PolicyId::new(&id);
@@ -126,19 +136,35 @@ impl Policies {
             };
             if let Err(error) = added {
                 place::diagnostics(text, &error, problems);
-                continue;
             }
-            let source = loc.and_then(Loc::snippet).unwrap_or_default().to_owned();
-            self.origins.insert(
-                id,
-                Origin {
-                    text: index,
-                    offset,
-                    source,
-                },
-            );
         }
         count
+    }
+
+    /// Takes an id for a policy that stands in a text at an offset; says whether it was free.
+    fn claim(
+        &mut self,
+        id: &str,
+        (index, offset): (usize, usize),
+        source: &str,
+        texts: &[Text],
+        problems: &mut Vec<Problem>,
+    ) -> bool {
+        match (self.origins.get(id), texts.get(index)) {
+            (Some(first), Some(text)) => {
+                problems.push(place::at(text, offset, first.taken(id, texts)));
+                false
+            }
+            _ => {
+                let origin = Origin {
+                    text: index,
+                    offset,
+                    source: source.to_owned(),
+                };
+                self.origins.insert(id.to_owned(), origin);
+                true
+            }
+        }
     }
 
     /// Holds the policies to the schema, strictly.
@@ -192,7 +218,8 @@ impl Policies {
         let mut found = Vec::new();
         place::diagnostics(text, diagnostic, &mut found);
         for mut problem in found {
-            if problem.line == 0 {
+            // In JSON the places are those in the strings that names were read from.
+            if problem.line == 0 || json::is_json(text) {
                 problem = place::at(text, origin.offset, problem.message);
             }
             problems.push(problem);

@@ -15,16 +15,16 @@ enum Fault {
     /// In what is known of the policies.
     Engine(fn(&mut Engine)),
     /// In what is made of a question.
-    Met(fn(&Sight<'_>, &mut Met)),
+    Met(fn(&Look<'_>, &mut Met)),
 }
 
 /// All that a question is judged by.
-struct Sight<'a> {
+struct Look<'a> {
     engine: &'a Engine,
-    question: &'a Question,
-    entities: &'a Entities,
+    asked: &'a Asked<'a>,
+    view: &'a View<'a>,
     /// Without what the question brought along.
-    stored: &'a Entities,
+    stored: &'a View<'a>,
 }
 
 use Fault::{Engine as InEngine, Met as InMet};
@@ -218,105 +218,85 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the principal's ancestors are missed",
-        fault: InMet(|sight, met| {
-            met.principal = sight
-                .engine
-                .principals
-                .met_by(sight.principal(), [].into_iter());
+        fault: InMet(|look, met| {
+            met.principal = look.engine.principals.met_by(&look.asked.principal, []);
         }),
     },
     Mutant {
         name: "the action's groups are missed",
-        fault: InMet(|sight, met| {
-            let action = sight.question.action.as_ref();
-            met.action = sight.engine.actions.met_by(action, [].into_iter());
+        fault: InMet(|look, met| {
+            met.action = look.engine.actions.met_by(&look.asked.action, []);
         }),
     },
     Mutant {
         name: "the resource's ancestors are missed",
-        fault: InMet(|sight, met| {
-            met.resource = sight
-                .engine
-                .resources
-                .met_by(sight.resource(), [].into_iter());
+        fault: InMet(|look, met| {
+            met.resource = look.engine.resources.met_by(&look.asked.resource, []);
         }),
     },
     Mutant {
         name: "the principal's ancestors beyond its parents are missed",
-        fault: InMet(|sight, met| {
-            let parents = sight
-                .of(sight.principal())
-                .into_iter()
-                .flat_map(Entity::parents);
-            met.principal = sight.engine.principals.met_by(sight.principal(), parents);
+        fault: InMet(|look, met| {
+            let principal = &look.asked.principal;
+            let parents = look.of(principal).map(Stored::parents).unwrap_or_default();
+            met.principal = look.engine.principals.met_by(principal, parents);
         }),
     },
     Mutant {
         name: "the resource's parents are missed, not those beyond",
-        fault: InMet(|sight, met| {
-            let beyond = sight
-                .of(sight.resource())
-                .into_iter()
-                .flat_map(Entity::indirect_ancestors);
-            met.resource = sight.engine.resources.met_by(sight.resource(), beyond);
+        fault: InMet(|look, met| {
+            let resource = &look.asked.resource;
+            let parents = look.of(resource).map(Stored::parents).unwrap_or_default();
+            let beyond = look
+                .above(resource)
+                .iter()
+                .filter(|uid| !parents.contains(uid));
+            met.resource = look.engine.resources.met_by(resource, beyond);
         }),
     },
     Mutant {
         name: "one ancestor of the principal is missed",
-        fault: InMet(|sight, met| {
-            let mut ancestors: Vec<&EntityUID> = sight
-                .of(sight.principal())
-                .into_iter()
-                .flat_map(Entity::ancestors)
-                .collect();
+        fault: InMet(|look, met| {
+            let principal = &look.asked.principal;
+            let mut ancestors: Vec<&Uid> = look.above(principal).iter().collect();
             ancestors.sort_unstable();
             let ancestors = ancestors.into_iter().skip(1);
-            met.principal = sight.engine.principals.met_by(sight.principal(), ancestors);
+            met.principal = look.engine.principals.met_by(principal, ancestors);
         }),
     },
     Mutant {
         name: "a principal is not in itself",
-        fault: InMet(|sight, met| {
-            forget_itself(
-                &sight.engine.principals,
-                sight.principal(),
-                &mut met.principal,
-            );
+        fault: InMet(|look, met| {
+            let (axis, uid) = (&look.engine.principals, &look.asked.principal);
+            forget_itself(axis, uid, &mut met.principal);
         }),
     },
     Mutant {
         name: "an action is not in itself",
-        fault: InMet(|sight, met| {
-            forget_itself(
-                &sight.engine.actions,
-                sight.question.action.as_ref(),
-                &mut met.action,
-            );
+        fault: InMet(|look, met| {
+            forget_itself(&look.engine.actions, &look.asked.action, &mut met.action);
         }),
     },
     Mutant {
         name: "a resource is not in itself",
-        fault: InMet(|sight, met| {
-            forget_itself(&sight.engine.resources, sight.resource(), &mut met.resource);
+        fault: InMet(|look, met| {
+            let (axis, uid) = (&look.engine.resources, &look.asked.resource);
+            forget_itself(axis, uid, &mut met.resource);
         }),
     },
     Mutant {
         name: "the types of ancestors count as the principal's",
-        fault: InMet(|sight, met| {
-            let ancestors = sight
-                .of(sight.principal())
-                .into_iter()
-                .flat_map(Entity::ancestors);
-            let types =
-                ancestors.filter_map(|uid| sight.engine.principals.is.get(uid.entity_type()));
-            met.principal.extend(types);
+        fault: InMet(|look, met| {
+            let above = look.above(&look.asked.principal).iter();
+            let types = above.filter_map(|uid| look.engine.principals.is.get(uid.kind()));
+            met.principal.extend(types.copied());
             met.principal.sort_unstable();
         }),
     },
     Mutant {
         name: "the question's own entities are not asked for ancestors",
-        fault: InMet(|sight, met| {
-            *met = sight.engine.met_by(sight.question, of(sight.stored));
+        fault: InMet(|look, met| {
+            *met = look.engine.met_by(look.asked, look.stored);
         }),
     },
 ];
@@ -333,37 +313,33 @@ impl Mutant {
     pub(super) fn met(
         &self,
         engine: &Engine,
-        question: &Question,
-        entities: &Entities,
-        stored: &Entities,
+        asked: &Asked<'_>,
+        view: &View<'_>,
+        stored: &View<'_>,
     ) -> Met {
-        let mut met = engine.met_by(question, of(entities));
+        let mut met = engine.met_by(asked, view);
         if let Fault::Met(bend) = self.fault {
-            let sight = Sight {
+            let look = Look {
                 engine,
-                question,
-                entities,
+                asked,
+                view,
                 stored,
             };
-            bend(&sight, &mut met);
+            bend(&look, &mut met);
         }
         met
     }
 }
 
-// === impl Sight ===
+// === impl Look ===
 
-impl<'a> Sight<'a> {
-    fn principal(&self) -> &'a EntityUID {
-        self.question.principal.as_ref()
+impl<'a> Look<'a> {
+    fn of(&self, uid: &Uid) -> Option<&'a Stored> {
+        self.view.entity(uid)
     }
 
-    fn resource(&self) -> &'a EntityUID {
-        self.question.resource.as_ref()
-    }
-
-    fn of(&self, uid: &EntityUID) -> Option<&'a Entity> {
-        of(self.entities)(uid)
+    fn above(&self, uid: &Uid) -> &'a [Uid] {
+        self.of(uid).map(Stored::ancestors).unwrap_or_default()
     }
 }
 
@@ -397,7 +373,7 @@ fn forget_is_in(axis: &mut Axis) {
         .for_each(|within| within.of_type.clear());
 }
 
-fn forget_itself(axis: &Axis, uid: &EntityUID, met: &mut Vec<u32>) {
+fn forget_itself(axis: &Axis, uid: &Uid, met: &mut axis::Met) {
     if let Some(within) = axis.within.get(uid) {
         let itself = within.of_type.iter().map(|(_, constraint)| *constraint);
         let itself: Vec<u32> = itself.chain(within.of_any_type).collect();
@@ -406,7 +382,7 @@ fn forget_itself(axis: &Axis, uid: &EntityUID, met: &mut Vec<u32>) {
 }
 
 fn ignore_type(axis: &mut Axis) -> Vec<(u32, u32)> {
-    let uids: Vec<EntityUID> = axis.within.keys().cloned().collect();
+    let uids: Vec<Uid> = axis.within.keys().cloned().collect();
     let mut renumbered = Vec::new();
     for uid in uids {
         let within = axis.within(&uid);
@@ -417,7 +393,7 @@ fn ignore_type(axis: &mut Axis) -> Vec<(u32, u32)> {
 }
 
 fn exactly_to_within(axis: &mut Axis) -> Vec<(u32, u32)> {
-    let exactly: Vec<(EntityUID, u32)> = axis.exactly.drain().collect();
+    let exactly: Vec<(Uid, u32)> = axis.exactly.drain().collect();
     exactly
         .into_iter()
         .map(|(uid, constraint)| (constraint, axis.within(&uid)))

@@ -8,6 +8,7 @@ use cedar_policy::{
     ResourceConstraint, RestrictedExpression, SlotId,
 };
 
+use super::dice::Dice;
 use crate::question::Question;
 
 /// Everything that one seed makes.
@@ -18,15 +19,14 @@ pub(super) struct World {
     dice: Dice,
 }
 
-/// The same throws for the same seed, everywhere and always (SplitMix64).
-struct Dice(u64);
-
 /// Ids of each type, in which parents always come after their children.
-const IDS: [&str; 5] = ["0", "1", "2", "3", "4"];
+pub(super) const IDS: [&str; 5] = ["0", "1", "2", "3", "4"];
 const PRINCIPAL_TYPES: [&str; 4] = ["User", "Group", "Org::User", "Doc"];
 const RESOURCE_TYPES: [&str; 4] = ["Doc", "Folder", "User", "Org::Doc"];
 const ACTIONS: [&str; 4] = ["view", "edit", "share", "drop"];
 const ACTION_GROUPS: [&str; 3] = ["read", "write", "any"];
+
+const NAMES: [&str; 5] = ["ann", "salt", "s*t", "\u{e4}nne \u{1f600}", ""];
 
 /// Conditions that hold, do not, depend on what is there, and err: on what is missing, on types, on
 /// overflow, on what extensions cannot read. `#` is a number, `@U` and the like are entities.
@@ -228,30 +228,6 @@ impl World {
 // === impl Dice ===
 
 impl Dice {
-    fn throw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.throw() % limit as u64).unwrap()
-    }
-
-    fn between(&mut self, from: usize, to: usize) -> usize {
-        from + self.below(to - from)
-    }
-
-    fn percent(&mut self, share: usize) -> bool {
-        self.below(100) < share
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-
     /// An entity of the first of these types mostly, and sometimes one that nobody has heard of.
     fn one_of(&mut self, types: &[&str]) -> EntityUid {
         let kind = match self.percent(60) {
@@ -287,8 +263,13 @@ impl Dice {
         };
         for _ in 0..conditions {
             let clause = if self.percent(75) { "when" } else { "unless" };
-            let condition = self.pick(&CONDITIONS);
-            let condition = self.fill(condition);
+            let condition = match self.percent(50) {
+                true => {
+                    let condition = self.pick(&CONDITIONS);
+                    self.fill(condition)
+                }
+                false => self.condition(),
+            };
             policy = format!("{policy} {clause} {{ {condition} }}");
         }
         policy + ";"
@@ -371,8 +352,10 @@ impl Dice {
         }
         let mut attributes = HashMap::new();
         let mut tags = HashMap::new();
+        // Some entities lack much, most lack little.
+        let present = [70, 96][usize::from(self.percent(60))];
         for (name, value) in self.attributes() {
-            if self.percent(70) {
+            if self.percent(present) {
                 attributes.insert(name.to_owned(), value);
             }
         }
@@ -385,7 +368,7 @@ impl Dice {
 
     /// The same for all types, so that policies about any of them find something.
     fn attributes(&mut self) -> Vec<(&'static str, RestrictedExpression)> {
-        let level = match self.percent(90) {
+        let level = match self.percent(93) {
             true => self.number(),
             false => text("high"),
         };
@@ -393,8 +376,10 @@ impl Dice {
         let owner = self.reference("User");
         let public = RestrictedExpression::new_bool(self.percent(60));
         let price = format!("{}.25", self.below(6));
-        let at = self.pick(&["2024-06-01", "2025-06-01"]);
-        let info = [("n".to_owned(), self.number())];
+        let at = self.moment();
+        let span = self.span();
+        let name = self.pick(&NAMES);
+        let peers = [self.reference("User"), self.reference("Group")];
         vec![
             ("level", level),
             ("manager", manager),
@@ -404,8 +389,12 @@ impl Dice {
             ("roles", self.texts()),
             ("labels", self.texts()),
             ("price", RestrictedExpression::new_decimal(price)),
-            ("at", RestrictedExpression::new_datetime(at)),
-            ("info", RestrictedExpression::new_record(info).unwrap()),
+            ("at", at),
+            ("span", span),
+            ("name", text(name)),
+            ("peers", RestrictedExpression::new_set(peers)),
+            ("lines", self.lines()),
+            ("info", self.info()),
         ]
     }
 
@@ -413,18 +402,53 @@ impl Dice {
         let members = [
             ("mfa", RestrictedExpression::new_bool(self.percent(60))),
             ("ip", self.ip()),
-            (
-                "now",
-                RestrictedExpression::new_datetime(self.pick(&["2024-06-01", "2025-01-03"])),
-            ),
+            ("now", self.moment()),
             ("n", self.number()),
             ("who", self.reference("User")),
+            ("span", self.span()),
+            ("text", text(self.pick(&NAMES))),
+            ("list", self.texts()),
+            ("lines", self.lines()),
+            ("info", self.info()),
         ];
+        let present = [75, 97][usize::from(self.percent(60))];
         let members = members
             .into_iter()
-            .filter(|_| self.percent(75))
+            .filter(|_| self.percent(present))
             .map(|(name, value)| (name.to_owned(), value));
         Context::from_pairs(members.collect::<Vec<_>>()).unwrap()
+    }
+
+    fn moment(&mut self) -> RestrictedExpression {
+        RestrictedExpression::new_datetime(self.pick(&["2024-06-01", "2025-01-03", "2025-06-01"]))
+    }
+
+    fn span(&mut self) -> RestrictedExpression {
+        RestrictedExpression::new_duration(self.pick(&["1d", "24h", "-90m", "5s"]))
+    }
+
+    /// A record in a record.
+    fn info(&mut self) -> RestrictedExpression {
+        let deep = [
+            ("x".to_owned(), self.number()),
+            ("ip".to_owned(), self.ip()),
+        ];
+        let deep = deep
+            .into_iter()
+            .filter(|_| self.percent(85))
+            .collect::<Vec<_>>();
+        let deep = RestrictedExpression::new_record(deep).unwrap();
+        let info = [("n".to_owned(), self.number()), ("deep".to_owned(), deep)];
+        RestrictedExpression::new_record(info).unwrap()
+    }
+
+    /// A set of records.
+    fn lines(&mut self) -> RestrictedExpression {
+        let line = |dice: &mut Self| {
+            RestrictedExpression::new_record([("n".to_owned(), dice.number())]).unwrap()
+        };
+        let lines = [line(self), line(self)];
+        RestrictedExpression::new_set(lines)
     }
 
     fn number(&mut self) -> RestrictedExpression {
@@ -449,7 +473,7 @@ fn text(text: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(text.to_owned())
 }
 
-fn uid(kind: &str, id: &str) -> EntityUid {
+pub(super) fn uid(kind: &str, id: &str) -> EntityUid {
     EntityUid::from_str(&format!("{kind}::\"{id}\"")).unwrap()
 }
 

@@ -1,0 +1,43 @@
+//! The engine beside Cedar's own authorizer, question by question.
+//!
+//! The engine is asked as the product asks it, with the check of the question, the slice and the
+//! answer; the authorizer gets request and entities ready made, and only decides. Every question is
+//! another one, and timed by itself, so that there is a median and a tail. An argument names the
+//! measures to take: `cargo bench -p benches --bench engine -- apps`.
+#![expect(
+    clippy::expect_used,
+    reason = "a bench that cannot be set up has nothing to measure"
+)]
+
+mod apps;
+mod measure;
+mod policies;
+mod scene;
+
+use std::env;
+
+fn main() {
+    let asked: Vec<String> = env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let wanted = |name: &str| {
+        // The old way of naming all of them.
+        asked.is_empty()
+            || asked
+                .iter()
+                .any(|asked| name.contains(asked.as_str()) || asked == "engine")
+    };
+    if wanted("apps") {
+        apps::measure();
+    }
+    if wanted("policies") {
+        policies::by_number();
+    }
+    if wanted("conditions") {
+        policies::by_conditions();
+    }
+    if wanted("threads") {
+        policies::by_threads();
+    }
+}

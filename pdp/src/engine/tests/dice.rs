@@ -1,0 +1,32 @@
+//! Chance that can be repeated.
+
+/// The same throws for the same seed, everywhere and always (SplitMix64).
+pub(super) struct Dice(pub(super) u64);
+
+// === impl Dice ===
+
+impl Dice {
+    pub(super) fn throw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.throw() % limit as u64).unwrap()
+    }
+
+    pub(super) fn between(&mut self, from: usize, to: usize) -> usize {
+        from + self.below(to - from)
+    }
+
+    pub(super) fn percent(&mut self, share: usize) -> bool {
+        self.below(100) < share
+    }
+
+    pub(super) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len())]
+    }
+}

@@ -1,0 +1,115 @@
+use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
+use prometheus::Registry;
+
+use super::*;
+use crate::config::OnError;
+use crate::load::{Ids, Rules, Text, Texts, build};
+
+const POLICIES: &str = r#"
+    @id("staff") permit(principal in Group::"staff", action, resource) when { context.name == "ann" };
+    @id("young") forbid(principal, action, resource) when { principal.age < 18 };
+"#;
+
+fn snapshot() -> Snapshot {
+    let text = |path: &str, content: &str| Text {
+        path: path.into(),
+        content: content.to_owned(),
+    };
+    build(
+        Texts {
+            policies: vec![text("p.cedar", POLICIES)],
+            schema: None,
+            entities: Some(text(
+                "e.json",
+                r#"[{"uid":{"type":"User","id":"ann"},"attrs":{"age":40,"friend":{"__entity":{"type":"User","id":"ben"}}},
+                     "parents":[{"type":"Group","id":"staff"}]}]"#,
+            )),
+        },
+        Rules {
+            ids: Ids::Annotated,
+            validate: false,
+            on_error: OnError::Cedar,
+        },
+    )
+    .unwrap()
+}
+
+fn question(name: &str) -> Question {
+    let uid = |uid: &str| uid.parse::<EntityUid>().unwrap();
+    let name = RestrictedExpression::new_string(name.to_owned());
+    let age = [("age".to_owned(), RestrictedExpression::new_long(3))];
+    let given = Entity::new(uid(r#"User::"zoe""#), age.into(), Default::default()).unwrap();
+    Question {
+        principal: uid(r#"User::"ann""#),
+        action: uid(r#"Action::"view""#),
+        resource: uid(r#"Doc::"plan""#),
+        context: Context::from_pairs([("name".to_owned(), name)]).unwrap(),
+        entities: vec![given],
+    }
+}
+
+fn count(verifier: &Verifier, result: &str) -> u64 {
+    verifier.results.with_label_values(&[result]).get()
+}
+
+#[test]
+fn what_cedar_agrees_with_is_answered() {
+    let verifier = Verifier::register(&Registry::new()).unwrap();
+    verifier.set_share(1.0);
+    let snapshot = snapshot();
+    for (name, allowed) in [("ann", true), ("ben", false)] {
+        let answer = snapshot.decide(&question(name));
+        assert_eq!(answer.is_allow(), allowed);
+        let verified = verifier.verify(&snapshot, &question(name), answer.clone());
+        assert_eq!(verified, answer);
+    }
+    assert_eq!(
+        (count(&verifier, "equal"), count(&verifier, "different")),
+        (2, 0)
+    );
+}
+
+#[test]
+fn what_cedar_disagrees_with_is_denied() {
+    let verifier = Verifier::register(&Registry::new()).unwrap();
+    verifier.set_share(1.0);
+    let mut snapshot = snapshot();
+    snapshot.break_engine();
+    let question = question("ann");
+    let answer = snapshot.decide(&question);
+    let verified = verifier.verify(&snapshot, &question, answer);
+    assert!(!verified.is_allow());
+    assert_eq!(verified.source, Source::FailClosed);
+    assert_eq!(count(&verifier, "different"), 1);
+}
+
+#[test]
+fn as_many_are_verified_as_are_asked_for() {
+    let verifier = Verifier::register(&Registry::new()).unwrap();
+    for (share, expected) in [
+        (0.0, 0..=0),
+        (0.01, 90..=110),
+        (0.5, 4900..=5100),
+        (1.0, 10_000..=10_000),
+    ] {
+        verifier.set_share(share);
+        let taken = (0..10_000).filter(|_| verifier.is_next()).count();
+        assert!(expected.contains(&taken), "{share}: {taken}");
+    }
+}
+
+#[test]
+fn a_difference_can_be_reproduced_and_tells_no_texts() {
+    let told = reproduction(&question("a secret")).to_string();
+    assert!(!told.contains("secret"), "{told}");
+    for part in [
+        r#""principal":{"type":"User","id":"ann"}"#,
+        r#""context":{"name":"(left out)"}"#,
+        r#""age":3"#,
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    let namespace = crate::namespace::Namespace::default();
+    let asked = crate::api::ask(told.as_bytes(), 64, &snapshot(), &namespace);
+    assert!(matches!(asked, Ok(crate::api::Asked::One(Ok(_)))));
+}
