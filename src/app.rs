@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use callers::Callers;
 use hyper::service::service_fn;
-use identity::Issuers;
+use identity::{Issuers, Standing};
 use listener::{Drain, DrainTrigger, Listener};
 use pdp::Pdp;
 use prometheus::Registry;
@@ -47,6 +47,7 @@ pub(crate) struct Bound {
 struct System {
     pdp: Arc<Pdp>,
     issuers: Arc<Issuers>,
+    standing: Arc<Standing>,
     gate: Arc<Gate>,
 }
 
@@ -83,7 +84,12 @@ impl Bound {
     /// Every mistake in what the configuration names, at once; or the first port that is not to be
     /// had. Nothing has been answered then.
     pub(crate) async fn start(config: Config, registry: Registry) -> Result<Self, StartError> {
-        let System { pdp, issuers, gate } = System::open(&config, &registry)?;
+        let System {
+            pdp,
+            issuers,
+            standing,
+            gate,
+        } = System::open(&config, &registry)?;
         let reverse_proxy = reverse_proxy(&config, gate, &registry)?;
         let listeners = bind(&config, &registry).await?;
 
@@ -91,6 +97,7 @@ impl Bound {
             registry,
             pdp: Arc::clone(&pdp),
             issuers: Arc::clone(&issuers),
+            standing: Arc::clone(&standing),
             draining: AtomicBool::new(false),
         });
         let (stop, stopped) = watch::channel(false);
@@ -106,8 +113,13 @@ impl Bound {
         );
         background.spawn(
             issuers
-                .run(until_stop(stopped))
+                .run(until_stop(stopped.clone()))
                 .instrument(info_span!("keys")),
+        );
+        background.spawn(
+            standing
+                .run(until_stop(stopped))
+                .instrument(info_span!("standing")),
         );
 
         let (trigger, drain) = listener::drain();
@@ -198,6 +210,13 @@ impl System {
             mistakes.into_iter().map(placed).collect()
         });
         let issuers = keep(issuers, &mut problems);
+        let sources = (config.redis.as_ref(), config.cognito.as_ref());
+        let standing = Standing::new(sources.0, sources.1, config.base(), registry);
+        let standing = standing.map(Arc::new).map_err(|mistakes| {
+            let placed = |(key, message): (String, String)| config.problem(&key, message);
+            mistakes.into_iter().map(placed).collect()
+        });
+        let standing = keep(standing, &mut problems);
         let pdp = Pdp::open(&config.policies, registry).map_err(|mistakes| {
             mistakes
                 .into_iter()
@@ -222,12 +241,16 @@ impl System {
             let principals = keep(principals, &mut problems);
             Some((pdp, routes?, principals?))
         });
-        match (issuers, parts) {
-            (Some(issuers), Some((pdp, routes, principals))) if problems.is_empty() => {
-                let gate = Gate::new(routes, Arc::clone(&issuers), principals, Arc::clone(&pdp));
+        match (issuers, standing, parts) {
+            (Some(issuers), Some(standing), Some((pdp, routes, principals)))
+                if problems.is_empty() =>
+            {
+                let gate = Gate::new(routes, Arc::clone(&issuers), principals, Arc::clone(&pdp))
+                    .asking(Arc::clone(&standing));
                 Ok(Self {
                     pdp,
                     issuers,
+                    standing,
                     gate: Arc::new(gate),
                 })
             }

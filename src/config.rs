@@ -13,6 +13,7 @@ use authn_proxy::config::{
 use callers::CallerConfig;
 use cedar_policy::Schema;
 use identity::config::IssuerConfig;
+use identity::{CognitoConfig, RedisConfig};
 use listener::{Limits, Timeouts};
 use pdp::{ApiLimits, AvpApiConfig, EngineConfig, Namespace, PoliciesConfig};
 use schemars::JsonSchema;
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) policies: PoliciesConfig,
     pub(crate) routes: Routes,
     pub(crate) issuers: Vec<IssuerConfig>,
+    pub(crate) redis: Option<RedisConfig>,
+    pub(crate) cognito: Option<CognitoConfig>,
     /// Not empty where `decisions` listens for more than this machine.
     pub(crate) callers: Vec<CallerConfig>,
     pub(crate) forwarded: ForwardedConfig,
@@ -113,10 +116,11 @@ pub(crate) struct ConfigFile {
     engine: EngineConfig,
     /// What AWS SDKs may ask the decision API as if it were Amazon Verified Permissions.
     avp_api: AvpApiConfig,
-    /// The Cognito user pool to ask for the status of users. Not available in this version.
-    cognito: Option<later::CognitoConfig>,
-    /// The Redis server that holds sessions. Not available in this version.
-    redis: Option<later::RedisConfig>,
+    /// The Cognito user pool that is asked for the status of users. Required by issuers with `user_status: cognito`.
+    cognito: Option<CognitoConfig>,
+    /// The Redis server that holds sessions and revocations. Required by issuers with `session: redis` or
+    /// `user_status: redis`.
+    redis: Option<RedisConfig>,
     /// How answers are kept. Not available in this version.
     cache: Option<later::CacheConfig>,
     /// Who decides when the policies cannot. Not available in this version.

@@ -16,6 +16,7 @@ pub(crate) struct Telemetry {
     pub(crate) registry: Registry,
     pub(crate) pdp: Arc<pdp::Pdp>,
     pub(crate) issuers: Arc<identity::Issuers>,
+    pub(crate) standing: Arc<identity::Standing>,
     /// Set when the shutdown begins, so that no new traffic is sent here.
     pub(crate) draining: AtomicBool,
 }
@@ -33,11 +34,13 @@ pub(crate) fn router(telemetry: Arc<Telemetry>) -> Router {
 // === impl Telemetry ===
 
 impl Telemetry {
-    /// Whether traffic may be sent here: policies decide and every issuer's keys have been good.
+    /// Whether traffic may be sent here: policies decide, every issuer's keys have been good, and Redis has been tried.
+    /// That it answers is not asked: a blip there must not take every instance out.
     pub(crate) fn ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
             && self.pdp.health().fresh
             && self.issuers.keys().iter().all(|keys| keys.age.is_some())
+            && self.standing.settled()
     }
 
     fn details(&self) -> Value {
@@ -56,6 +59,13 @@ impl Telemetry {
                 })
             })
             .collect();
+        let standing = self.standing.health();
+        let redis = standing
+            .redis
+            .map(|redis| source(redis.ready, redis.last_error));
+        let cognito = standing
+            .cognito
+            .map(|pool| source(pool.ready, pool.last_error));
         json!({
             "ready": self.ready(),
             "draining": self.draining.load(Ordering::Relaxed),
@@ -67,8 +77,15 @@ impl Telemetry {
                 "problems": problems,
             },
             "keys": keys,
+            "redis": redis,
+            "cognito": cognito,
         })
     }
+}
+
+/// How a source of facts is, of which readiness does not depend.
+fn source(ready: bool, last_error: Option<String>) -> Value {
+    json!({ "ready": ready, "last_error": last_error })
 }
 
 async fn readyz(State(telemetry): State<Arc<Telemetry>>) -> Response {

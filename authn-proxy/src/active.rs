@@ -1,36 +1,35 @@
 //! From an identity that a token proved to a user who may act right now.
 //!
-//! This is where sessions and the status of users are asked about. An issuer whose configuration asks for either is
-//! refused when it is loaded as long as nothing here can answer for it, so a token that names a session is none of ours.
+//! This is the one place where sessions and the status of users come in: whoever is no [`ActiveUser`] gets no further.
 
 use std::sync::Arc;
 
-use identity::Identity;
-use identity::config::{Kind, SessionSource, UserStatusSource};
+use identity::config::Kind;
+use identity::{Identity, Lapse, Standing, UserRecord};
 
 use crate::config::CallerKind;
 use crate::rejection::{Reason, Rejection};
+
+#[cfg(test)]
+mod tests;
 
 /// Someone whose token is good and who has not been shut out since it was issued. Only [`activate`] makes one.
 #[derive(Clone, Debug)]
 pub struct ActiveUser {
     identity: Arc<Identity>,
+    record: Option<Arc<UserRecord>>,
 }
 
-/// Asks whether the bearer of a good token may act at the moment.
+/// Asks whether the bearer of a good token, and whoever the bearer acts for, may act at the moment.
 ///
 /// # Errors
-/// When the issuer keeps sessions, or a list of its users, that cannot be looked up: unknown is not active.
-pub fn activate(identity: Arc<Identity>) -> Result<ActiveUser, Rejection> {
-    if identity.session.is_some()
-        || identity.session_source != SessionSource::None
-        || identity.status_source != UserStatusSource::None
-    {
-        return Err(
-            Rejection::new(Reason::SessionStoreUnavailable).because("no session store to ask")
-        );
-    }
-    Ok(ActiveUser { identity })
+/// When something speaks against it, and when that cannot be found out: unknown is not active.
+pub async fn activate(
+    standing: &Standing,
+    identity: Arc<Identity>,
+) -> Result<ActiveUser, Rejection> {
+    let record = standing.check(&identity).await?;
+    Ok(ActiveUser { identity, record })
 }
 
 // === impl ActiveUser ===
@@ -39,6 +38,22 @@ impl ActiveUser {
     /// What the token proved.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// What the user directory says of the bearer, where one was asked.
+    pub fn record_of_bearer(&self) -> Option<&UserRecord> {
+        match self.kind() {
+            CallerKind::User => self.record.as_deref(),
+            CallerKind::Service => None,
+        }
+    }
+
+    /// What the user directory says of the user that the bearer, a service, acts for.
+    pub fn record_of_acted_for(&self) -> Option<&UserRecord> {
+        match self.kind() {
+            CallerKind::User => None,
+            CallerKind::Service => self.record.as_deref(),
+        }
     }
 
     /// Whether a person or a service is calling.
@@ -50,25 +65,16 @@ impl ActiveUser {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use identity::SessionRef;
-
-    use super::*;
-    use crate::fixture::identity;
-
-    #[test]
-    fn a_session_that_cannot_be_asked_about_is_not_open() {
-        let mut identity = identity();
-        assert_eq!(
-            activate(Arc::new(identity.clone())).unwrap().identity(),
-            &identity
-        );
-        identity.session = Some(SessionRef {
-            id: "s".to_owned(),
-            version: 1,
-        });
-        let rejection = activate(Arc::new(identity)).unwrap_err();
-        assert_eq!(rejection.reason(), &Reason::SessionStoreUnavailable);
+impl From<Lapse> for Rejection {
+    fn from(lapse: Lapse) -> Self {
+        let reason = match lapse {
+            Lapse::SessionRevoked(_) => Reason::SessionRevoked,
+            Lapse::SessionsUnavailable(_) => Reason::SessionStoreUnavailable,
+            Lapse::UserUnknown(_) => Reason::InvalidToken,
+            Lapse::UserDisabled => Reason::UserDisabled,
+            Lapse::UserNotActive(_) => Reason::UserNotActive,
+            Lapse::StatusUnavailable(_) => Reason::UserStatusUnavailable,
+        };
+        Self::new(reason).because(lapse.to_string())
     }
 }

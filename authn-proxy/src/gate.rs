@@ -13,7 +13,7 @@ use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
 use http::request::Parts;
 use http::{Method, Uri};
 use identity::config::Kind;
-use identity::{ActingFor, Identity, Issuers};
+use identity::{ActingFor, Identity, Issuers, Standing, UserRecord};
 use pdp::{ContextKind, ContextShape, Pdp, Question, Snapshot};
 
 use crate::active;
@@ -34,6 +34,7 @@ mod tests;
 pub struct Gate {
     routes: RouteTable,
     issuers: Arc<Issuers>,
+    standing: Arc<Standing>,
     principals: Principals,
     pdp: Arc<Pdp>,
 }
@@ -74,9 +75,16 @@ impl Gate {
         Self {
             routes,
             issuers,
+            standing: Arc::default(),
             principals,
             pdp,
         }
+    }
+
+    /// The same, with sources to ask about sessions and users. Without them a token that has to be looked up is
+    /// refused.
+    pub fn asking(self, standing: Arc<Standing>) -> Self {
+        Self { standing, ..self }
     }
 
     /// Takes a request through every step.
@@ -109,7 +117,7 @@ impl Gate {
         let token = credentials::bearer(&head.headers)?;
         let identity = self.issuers.verify(token).await?;
         check_caller(rule, &identity)?;
-        let user = active::activate(identity)?;
+        let user = active::activate(&self.standing, identity).await?;
 
         // One snapshot for the facts, the decision and its reasons.
         let snapshot = self.pdp.snapshot();
@@ -122,11 +130,15 @@ impl Gate {
             on_behalf_of: acted_for.as_ref().map(|(uid, _, _)| uid),
             now: SystemTime::now(),
         };
-        let mut question = self.question(rule, matched, &facts, &snapshot)?;
+        let mut question =
+            self.question(rule, matched, &facts, user.record_of_bearer(), &snapshot)?;
         if let Some((uid, mapping, acting)) = &acted_for {
-            question
-                .entities
-                .push(mapping.entity(uid.clone(), *acting, &snapshot));
+            question.entities.push(mapping.entity(
+                uid.clone(),
+                *acting,
+                user.record_of_acted_for(),
+                &snapshot,
+            ));
         }
         let on_behalf_of = acted_for.map(|(uid, _, _)| uid);
         let case = Case {
@@ -158,6 +170,7 @@ impl Gate {
         rule: &Rule,
         matched: &Matched<'_, '_>,
         facts: &Facts<'_>,
+        record: Option<&UserRecord>,
         snapshot: &Snapshot,
     ) -> Result<Question, Rejection> {
         let identity = facts.identity;
@@ -178,7 +191,7 @@ impl Gate {
         if !is_person && snapshot.stored(&resource).is_none() {
             entities.push(described(&resource, given)?);
         }
-        entities.push(mapping.entity(principal.clone(), identity, snapshot));
+        entities.push(mapping.entity(principal.clone(), identity, record, snapshot));
 
         Ok(Question {
             principal,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid};
 use cedar_policy_core::ast::{self, PartialValue, Value};
 use identity::config::{AttributeSource, IssuerConfig, Kind, PrincipalConfig};
-use identity::{ActingFor, Claim, Identity};
+use identity::{ActingFor, Claim, Identity, UserRecord};
 use pdp::{Namespace, Snapshot};
 
 use crate::config::KeyedProblem;
@@ -46,6 +46,8 @@ pub(crate) struct Mapping {
     group_type: Option<EntityTypeName>,
     /// The attributes whose source is the entity store.
     stored_attributes: Vec<String>,
+    /// The attributes whose source is the user directory, and their names there.
+    directory_attributes: Vec<(String, String)>,
 }
 
 // === impl Principals ===
@@ -151,17 +153,22 @@ impl Mapping {
             None => Some(None),
         };
         let mut stored_attributes = Vec::new();
+        let mut directory_attributes = Vec::new();
         for (name, source) in &config.attributes {
             match source {
                 AttributeSource::Store { .. } => stored_attributes.push(name.clone()),
-                // The identity brings these along, or its issuer is refused for want of the source.
-                AttributeSource::Claim(_) | AttributeSource::Directory { .. } => {}
+                AttributeSource::Directory { directory } => {
+                    directory_attributes.push((name.clone(), directory.clone()));
+                }
+                // The identity brings these along.
+                AttributeSource::Claim(_) => {}
             }
         }
         Some(Self {
             principal_type: principal_type?,
             group_type: group_type?,
             stored_attributes,
+            directory_attributes,
         })
     }
 
@@ -172,10 +179,12 @@ impl Mapping {
     }
 
     /// The entity of this name that somebody is, with the attributes and parents that its sources give it now.
+    /// `record` is what the user directory says of them.
     pub(crate) fn entity<'a>(
         &self,
         uid: EntityUid,
         who: impl Into<Person<'a>>,
+        record: Option<&UserRecord>,
         snapshot: &Snapshot,
     ) -> Entity {
         let who = who.into();
@@ -189,7 +198,14 @@ impl Mapping {
             let of = |name: &String| Some((name.into(), whole(stored.get(name)?)?));
             self.stored_attributes.iter().filter_map(of)
         });
-        let attributes = claimed.chain(kept);
+        // What the directory does not say is left out, whatever another source would say.
+        let looked_up = record.into_iter().flat_map(|record| {
+            let of = |(name, there): &(String, String)| {
+                Some((name.into(), record.attribute(there)?.into()))
+            };
+            self.directory_attributes.iter().filter_map(of)
+        });
+        let attributes = claimed.chain(kept).chain(looked_up);
 
         let groups = self.group_type.iter().flat_map(|group_type| {
             let group = |name: &String| {

@@ -3,33 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use settings::{Secret, Span};
-
-/// Section `cognito`: the user pool to ask for the status of users.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused when it is given")]
-pub(crate) struct CognitoConfig {
-    /// The id of the pool, such as `us-east-1_EXAMPLE`.
-    user_pool_id: String,
-    /// The AWS region.
-    region: String,
-    /// Another endpoint than that of the region.
-    #[serde(default)]
-    endpoint: Option<String>,
-    /// The share of the quota that may be used.
-    #[serde(default)]
-    max_requests_per_second: Option<u32>,
-}
-
-/// Section `redis`: the server that holds sessions.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused when it is given")]
-pub(crate) struct RedisConfig {
-    /// The URL, with its password.
-    url: Secret,
-}
+use settings::Span;
 
 /// Section `cache`: how answers are kept.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -156,8 +156,6 @@ fn what_was_refused_is_not_missing() {
 fn what_is_not_served_is_refused() {
     let unavailable = "is not available in this version";
     for (key, text) in [
-        ("cognito", "cognito: { user_pool_id: p, region: r }"),
-        ("redis", "redis: { url: 'redis://127.0.0.1' }"),
         ("cache", "cache: { ttl: 60s, max_entries: 100000 }"),
         (
             "fallback",
@@ -197,6 +195,7 @@ fn what_is_not_served_is_refused() {
     for (key, text) in [
         ("session", "session: redis"),
         ("user_status", "user_status: cognito"),
+        ("user_status", "user_status: redis"),
     ] {
         let text = format!(
             "{POLICIES}{}",

@@ -7,7 +7,8 @@ use authn_proxy::config::{RouteFile, RoutesConfig, UpstreamConfig};
 use authn_proxy::principal::Principals;
 use authn_proxy::{Realm, RouteTable};
 use callers::CallerConfig;
-use identity::Issuers;
+use identity::config::{Kind, SessionSource, UserStatusSource};
+use identity::{Issuers, Standing};
 use pdp::{Namespace, PoliciesConfig, PolicySource};
 use prometheus::Registry;
 use settings::{Address, Document, Environment, Loaded, Problem};
@@ -64,6 +65,7 @@ impl Check {
         let namespace = self.policies(file.policies.as_mut());
         let routes = self.routes(file.routes.as_ref(), &namespace, env);
         self.issuers(&file, &routes, &namespace);
+        self.standing(&file);
         if let DecisionLogSink::File(path) = &mut file.decision_log.to {
             *path = self.places.resolve(path);
         }
@@ -71,6 +73,8 @@ impl Check {
             upstream,
             policies,
             issuers,
+            redis,
+            cognito,
             callers,
             forwarded,
             realm,
@@ -89,6 +93,8 @@ impl Check {
             policies,
             routes,
             issuers,
+            redis,
+            cognito,
             callers,
             forwarded,
             realm,
@@ -106,8 +112,6 @@ impl Check {
     fn unavailable(&mut self, file: &ConfigFile) {
         let listen = file.listen.as_ref();
         for (key, given) in [
-            ("cognito", file.cognito.is_some()),
-            ("redis", file.redis.is_some()),
             ("cache", file.cache.is_some()),
             ("fallback", file.fallback.is_some()),
             (
@@ -351,6 +355,54 @@ impl Check {
         if let Err(problems) = Principals::new(&file.issuers, namespace) {
             for (key, message) in problems {
                 self.add(&key, message);
+            }
+        }
+    }
+
+    /// Redis and the user pool, and whether they are there where somebody needs them.
+    fn standing(&mut self, file: &ConfigFile) {
+        // Made to be judged, like the issuers.
+        let (redis, cognito) = (file.redis.as_ref(), file.cognito.as_ref());
+        let made = Standing::new(redis, cognito, self.places.base(), &Registry::new());
+        for (key, message) in made.err().unwrap_or_default() {
+            self.add(&key, message);
+        }
+        let pool = cognito.map(|cognito| cognito.user_pool_id.as_str());
+        for (index, issuer) in file.issuers.iter().enumerate() {
+            let is_pools_own = |url: &String| url.rsplit('/').next() == pool;
+            if let Some(pool) = pool
+                && issuer.kind == Kind::Cognito
+                && issuer.user_status == UserStatusSource::Cognito
+                && !issuer.issuer.iter().all(is_pools_own)
+            {
+                let message = format!("would ask the pool `{pool}` about the users of another");
+                self.add(&format!("issuers[{index}].user_status"), message);
+            }
+            let (session, status) = (issuer.session, issuer.user_status);
+            for (key, section, lacking) in [
+                (
+                    "session",
+                    "redis",
+                    session == SessionSource::Redis && redis.is_none(),
+                ),
+                (
+                    "user_status",
+                    "redis",
+                    status == UserStatusSource::Redis && redis.is_none(),
+                ),
+                (
+                    "user_status",
+                    "cognito",
+                    status == UserStatusSource::Cognito && cognito.is_none(),
+                ),
+            ] {
+                if lacking && !self.places.refused(section) {
+                    let key = format!("issuers[{index}].{key}");
+                    self.add(
+                        &key,
+                        format!("needs the section `{section}`, which says where it is"),
+                    );
+                }
             }
         }
     }

@@ -23,6 +23,8 @@ mod dev;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod framing;
 #[cfg(test)]
 mod fuzz_smoke;
@@ -43,8 +45,12 @@ mod reload;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod signatures;
 #[cfg(test)]
 mod token_structure;
 #[cfg(test)]
 mod upstream_faults;
+#[cfg(test)]
+mod user_status;

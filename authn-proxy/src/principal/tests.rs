@@ -9,7 +9,7 @@ use crate::fixture::{ISSUERS, World, identity};
 fn principal(principals: &Principals, world: &World, identity: &Identity) -> Value {
     let mapping = principals.of(identity).unwrap();
     let uid = mapping.uid(identity);
-    let entity = mapping.entity(uid, identity, &world.pdp.snapshot());
+    let entity = mapping.entity(uid, identity, None, &world.pdp.snapshot());
     let mut parents: Vec<String> = entity
         .as_ref()
         .parents()
@@ -76,7 +76,7 @@ fn someone_who_is_not_stored_is_what_the_token_says() {
     let principals = Principals::new(&issuers, world.pdp.namespace()).unwrap();
     let mapping = principals.of(&identity).unwrap();
     let uid = mapping.uid(&identity);
-    let entity = mapping.entity(uid, &identity, &world.pdp.snapshot());
+    let entity = mapping.entity(uid, &identity, None, &world.pdp.snapshot());
     assert_eq!(entity.uid().id().unescaped(), identity.principal_id);
     assert_eq!(
         entity.to_json_value().unwrap()["attrs"],
@@ -99,6 +99,39 @@ fn without_a_groups_claim_the_store_names_all_parents() {
         json!([r#"Fortress::Role::"admin""#, r#"Fortress::Team::"blue""#])
     );
     assert_eq!(entity["attrs"], json!({}));
+}
+
+#[test]
+fn the_directory_is_the_one_source_of_what_is_its_own() {
+    let world = World::new("routes: []", "");
+    let mut issuers: Vec<IssuerConfig> = serde_json::from_str(ISSUERS).unwrap();
+    let directory = |name: &str| AttributeSource::Directory {
+        directory: name.to_owned(),
+    };
+    let attributes = &mut issuers[0].principal.attributes;
+    attributes.insert("user_type".to_owned(), directory("custom:user_type"));
+    attributes.insert("owner".to_owned(), directory("email"));
+    let principals = Principals::new(&issuers, world.pdp.namespace()).unwrap();
+    let identity = identity();
+    let mapping = principals.of(&identity).unwrap();
+    let record = UserRecord {
+        subject: "alice".to_owned(),
+        enabled: true,
+        active: true,
+        attributes: vec![("custom:user_type".to_owned(), "admin".to_owned())],
+    };
+    for (record, expected) in [
+        // The stored `user_type` and `owner` never stand in for what the directory does not say.
+        (
+            Some(&record),
+            json!({ "user_type": "admin", "region": "eu" }),
+        ),
+        (None, json!({ "region": "eu" })),
+    ] {
+        let uid = mapping.uid(&identity);
+        let entity = mapping.entity(uid, &identity, record, &world.pdp.snapshot());
+        assert_eq!(entity.to_json_value().unwrap()["attrs"], expected);
+    }
 }
 
 #[test]

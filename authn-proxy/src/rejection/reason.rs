@@ -18,6 +18,8 @@ pub enum Reason {
     TokenNotYetValid,
     /// The token is longer than any that is looked at.
     TokenTooLarge,
+    /// The session or the token was ended before its time.
+    SessionRevoked,
     /// The request cannot be understood.
     InvalidRequest,
     /// The path has no single reading.
@@ -32,6 +34,10 @@ pub enum Reason {
     InsufficientScope(Vec<String>),
     /// A service calls for nobody where a user must be acted for.
     ActorRequired,
+    /// The user may not sign in at the moment.
+    UserDisabled,
+    /// The user is not confirmed, or has to do something first.
+    UserNotActive,
     /// No route is about this request.
     RouteNotMapped,
     /// The issuer's keys are not known.
@@ -40,6 +46,8 @@ pub enum Reason {
     KeysRefreshing,
     /// Whether the caller's session is still open cannot be found out.
     SessionStoreUnavailable,
+    /// Whether the user is still enabled cannot be found out.
+    UserStatusUnavailable,
     /// The decision point cannot answer.
     AuthzUnavailable,
     /// The upstream could not be reached, or broke off before it answered.
@@ -104,6 +112,12 @@ impl Reason {
                 "the token is too large",
                 None,
             ),
+            Self::SessionRevoked => (
+                S::UNAUTHORIZED,
+                "session_revoked",
+                "the session has ended",
+                None,
+            ),
             Self::InvalidRequest => (
                 S::BAD_REQUEST,
                 "invalid_request",
@@ -146,6 +160,13 @@ impl Reason {
                 "the service must act for a user here",
                 None,
             ),
+            Self::UserDisabled => (S::FORBIDDEN, "user_disabled", "the user is disabled", None),
+            Self::UserNotActive => (
+                S::FORBIDDEN,
+                "user_not_active",
+                "the user is not active",
+                None,
+            ),
             Self::RouteNotMapped => (
                 S::FORBIDDEN,
                 "route_not_mapped",
@@ -169,6 +190,12 @@ impl Reason {
                 "session_store_unavailable",
                 "the session cannot be checked at the moment",
                 Some(5),
+            ),
+            Self::UserStatusUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "user_status_unavailable",
+                "the user's status cannot be checked at the moment",
+                Some(1),
             ),
             Self::AuthzUnavailable => (
                 S::SERVICE_UNAVAILABLE,

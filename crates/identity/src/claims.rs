@@ -329,7 +329,7 @@ impl Profile {
         act: &mut Claims<'_, T>,
     ) -> Result<Option<SessionRef>, TokenError> {
         let named = act.members.has("sid") || act.members.has("sidv");
-        if self.session == SessionSource::None || !named {
+        if !named {
             return Ok(None);
         }
         let id = act.read("sid", read::session_id);

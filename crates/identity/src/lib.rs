@@ -4,6 +4,9 @@
 //! issuer, header, key, signature, claims; each step can only end it. What cannot be known, because
 //! the issuer's keys are not there, is never answered like what is known to be bad.
 //!
+//! [`Standing::check`] then asks whether its bearer is still welcome: the session, revocations and the
+//! user's status.
+//!
 //! This crate knows neither HTTP routes nor Cedar.
 
 mod cache;
@@ -11,6 +14,7 @@ mod claims;
 mod clock;
 pub mod config;
 mod crypto;
+mod directory;
 mod error;
 mod explain;
 mod identity;
@@ -20,14 +24,21 @@ mod json;
 mod keys;
 mod metrics;
 mod profile;
+mod redis;
+mod session;
+mod standing;
+mod status;
 mod trace;
 
 pub use clock::Clock;
 pub use crypto::{SelfTestError, install_crypto, self_test};
+pub use directory::{CognitoConfig, DirectoryHealth};
 pub use error::TokenError;
 pub use explain::{Explanation, Finding, Stage, Step};
 pub use identity::{ActingFor, Claim, Identity, SessionRef};
 pub use issuers::{Issuers, KeyStatus, Options};
+pub use redis::{RedisConfig, RedisHealth};
+pub use standing::{Lapse, Standing, StandingHealth, UserRecord};
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,12 @@
 //! What the tables share: the real binary, an upstream that records every byte, raw clients and hostile tokens.
 
+pub(crate) mod cognito;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod moto;
 pub(crate) mod peers;
+pub(crate) mod redis;
+pub(crate) mod relay;
 pub(crate) mod sidecar;
 pub(crate) mod table;
 pub(crate) mod tokens;

@@ -30,6 +30,9 @@ struct Captured {
     reader: Option<JoinHandle<()>>,
 }
 
+/// Credentials that no AWS accepts, so that no test looks for real ones.
+const AWS: [(&str, &str); 3] = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")];
+
 /// Runs the binary to its end.
 pub(crate) fn run(args: &[&str]) -> Output {
     command(args).output().unwrap()
@@ -38,7 +41,7 @@ pub(crate) fn run(args: &[&str]) -> Output {
 /// The binary under test, without this process's own logging variables.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.args(args).env_remove("RUST_LOG").stdin(Stdio::null());
+    command.args(args).env_remove("RUST_LOG").envs(AWS).stdin(Stdio::null());
     command
 }
 

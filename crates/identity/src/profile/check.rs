@@ -2,8 +2,7 @@
 
 use super::{algorithms, audiences, uses};
 use crate::config::{
-    Algorithm, AttributeSource, IssuerConfig, Kind, PrincipalConfig, SessionSource,
-    UserStatusSource,
+    Algorithm, AttributeSource, IssuerConfig, Kind, PrincipalConfig, UserStatusSource,
 };
 
 /// The longest `leeway` and `max_lifetime`, in seconds.
@@ -32,13 +31,16 @@ impl<'a> Problems<'a> {
 
 /// Everything that one entry shows by itself.
 pub(super) fn check(config: &IssuerConfig, problems: &mut Problems<'_>) {
-    check_unserved(config, problems);
     check_names(config, problems);
     check_lists(config, problems);
     check_targets(config, problems);
     check_uses(config, problems);
     check_times(config, problems);
-    check_principal("principal", &config.principal, problems);
+    let of_bearer = match config.kind {
+        Kind::Service => Err("a service is in no directory of users"),
+        Kind::Cognito | Kind::FirstParty => directory(config),
+    };
+    check_principal("principal", &config.principal, of_bearer, problems);
     check_acting(config, problems);
 }
 
@@ -90,21 +92,6 @@ fn check_tokens_apart(config: &IssuerConfig, earlier: &IssuerConfig, problems: &
             earlier.name
         );
         problems.add(key, message);
-    }
-}
-
-fn check_unserved(config: &IssuerConfig, problems: &mut Problems<'_>) {
-    if config.session != SessionSource::None {
-        problems.add(
-            "session",
-            "this version keeps no sessions: only `none` is served",
-        );
-    }
-    if config.user_status != UserStatusSource::None {
-        problems.add(
-            "user_status",
-            "this version checks no user status: only `none` is served",
-        );
     }
 }
 
@@ -220,7 +207,20 @@ fn check_times(config: &IssuerConfig, problems: &mut Problems<'_>) {
     }
 }
 
-fn check_principal(key: &str, principal: &PrincipalConfig, problems: &mut Problems<'_>) {
+/// Whether a directory is asked about users, whose attributes come with the answer.
+fn directory(config: &IssuerConfig) -> Result<(), &'static str> {
+    match config.user_status {
+        UserStatusSource::None => Err("no directory is asked without `user_status`"),
+        UserStatusSource::Cognito | UserStatusSource::Redis => Ok(()),
+    }
+}
+
+fn check_principal(
+    key: &str,
+    principal: &PrincipalConfig,
+    directory: Result<(), &'static str>,
+    problems: &mut Problems<'_>,
+) {
     if !is_entity_type(&principal.entity_type) {
         let message = format!("`{}` is no entity type", principal.entity_type);
         problems.add(&format!("{key}.type"), message);
@@ -240,9 +240,13 @@ fn check_principal(key: &str, principal: &PrincipalConfig, problems: &mut Proble
     for (name, source) in &principal.attributes {
         let key = format!("{key}.attributes.{name}");
         let message = match source {
-            AttributeSource::Directory { .. } => {
-                "this version asks no directory: use a claim or the store"
+            AttributeSource::Directory { directory: name } if name.is_empty() => {
+                "the attribute's name is empty"
             }
+            AttributeSource::Directory { .. } => match directory {
+                Ok(()) => continue,
+                Err(message) => message,
+            },
             AttributeSource::Store { store: false } => {
                 "`store` can only be true; leave the attribute out instead"
             }
@@ -259,7 +263,9 @@ fn check_acting(config: &IssuerConfig, problems: &mut Problems<'_>) {
         return;
     };
     match config.kind {
-        Kind::Service => check_principal("on_behalf_of", user, problems),
+        Kind::Service => {
+            check_principal("on_behalf_of", user, directory(config), problems);
+        }
         Kind::Cognito | Kind::FirstParty => {
             problems.add("on_behalf_of", "is for `service`: users act for themselves");
         }
