@@ -5,6 +5,7 @@
 //! is idempotent and has no body, it is sent once more. Requests that never left this process are sent again by the
 //! pool itself, whatever their method.
 
+mod excess;
 mod framing;
 #[cfg(test)]
 mod tests;
@@ -17,12 +18,13 @@ use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use listener::BodyError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use framing::FramingFault;
 use wire::{Connector, Wire};
@@ -192,6 +194,7 @@ impl Upstream {
         deadline: Instant,
         upload: Option<&Upload>,
     ) -> Result<Response<Incoming>, Attempt> {
+        let head_only = request.method() == Method::HEAD;
         let mut response = pin!(self.client.request(request));
         let mut clock = pin!(sleep_until(deadline));
         let result = loop {
@@ -214,7 +217,18 @@ impl Upstream {
             Err(error) => return Err(self.failure(&error, upload)),
         };
         let wire = response.extensions_mut().remove::<Wire>();
-        if let Err(fault) = framing::check(response.status(), response.headers()) {
+        let bare = framing::is_bare(head_only, response.status());
+        let mut checked = framing::check(response.status(), response.headers());
+        if bare && checked.is_ok() {
+            checked = match (self.protocol, &wire) {
+                (Protocol::Http1, Some(wire)) if wire.exceeded() => Err(FramingFault::Unannounced),
+                (Protocol::Http2, _) => expect_end(response.body_mut(), deadline)
+                    .await
+                    .map_err(Attempt::Failed)?,
+                _ => Ok(()),
+            };
+        }
+        if let Err(fault) = checked {
             if let Some(wire) = wire
                 && self.protocol == Protocol::Http1
             {
@@ -270,6 +284,27 @@ impl Attempt {
             Attempt::Unanswered(error) | Attempt::Failed(error) => error,
         }
     }
+}
+
+/// Waits for the end of a stream that has nothing more to bring.
+async fn expect_end(
+    body: &mut Incoming,
+    deadline: Instant,
+) -> Result<Result<(), FramingFault>, UpstreamError> {
+    while !body.is_end_stream() {
+        let frame = timeout_at(deadline, body.frame())
+            .await
+            .map_err(|_| UpstreamError::Timeout)?;
+        match frame {
+            None => break,
+            Some(Err(error)) => return Err(UpstreamError::Broken(error.to_string())),
+            Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.is_empty()) => {
+                return Ok(Err(FramingFault::Unannounced));
+            }
+            Some(Ok(_)) => {}
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Methods that may be sent twice without doing twice (RFC 9110 section 9.2.2).

@@ -19,6 +19,8 @@ mod cli;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod descriptors;
+#[cfg(test)]
 mod dev;
 #[cfg(test)]
 mod drain;

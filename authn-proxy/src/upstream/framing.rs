@@ -21,6 +21,14 @@ pub enum FramingFault {
     /// A body where there can be none.
     #[error("the response announces a body that its status rules out")]
     BodyWithoutPlace,
+    /// A body that came where there can be none.
+    #[error("the response has a body where there can be none")]
+    Unannounced,
+}
+
+/// Whether a response to such a request ends with its head (RFC 9110 section 6.4.1).
+pub(super) fn is_bare(head_only: bool, status: StatusCode) -> bool {
+    head_only || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Judges the head of a response, as the upstream sent it (RFC 9112 section 6). hyper has read it by then and would go

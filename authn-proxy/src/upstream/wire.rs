@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::excess::Excess;
+
 /// Connects over TCP and watches each connection.
 #[derive(Clone, Debug)]
 pub(super) struct Connector(pub(super) HttpConnector);
@@ -23,6 +25,7 @@ pub(super) struct Connector(pub(super) HttpConnector);
 pub(super) struct Watched {
     stream: TcpStream,
     wire: Wire,
+    excess: Excess,
 }
 
 /// What is known of a connection: hyper puts it into each response's extensions and each error.
@@ -35,6 +38,8 @@ struct State {
     used: AtomicBool,
     /// Whether anything was read since the last write.
     answered: AtomicBool,
+    /// Whether bytes have come behind a response without a body.
+    exceeded: AtomicBool,
     /// Whether nothing may be sent or read any more.
     condemned: AtomicBool,
     reader: AtomicWaker,
@@ -57,6 +62,7 @@ impl Service<Uri> for Connector {
             Ok(TokioIo::new(Watched {
                 stream: connecting.await?.into_inner(),
                 wire: Wire(Arc::default()),
+                excess: Excess::default(),
             }))
         })
     }
@@ -69,6 +75,13 @@ impl Wire {
     /// what happens when the upstream closes a kept connection just as it is used again.
     pub(super) fn died_unanswered(&self) -> bool {
         self.0.used.load(Ordering::Acquire) && !self.0.answered.load(Ordering::Acquire)
+    }
+
+    /// Whether more has come than the head of a response that has no body. Known by the time hyper hands that response
+    /// out if it came in the same read as the end of the head, and perhaps if it came right behind. What comes later,
+    /// hyper finds on a connection that should be idle, and closes it.
+    pub(super) fn exceeded(&self) -> bool {
+        self.0.exceeded.load(Ordering::Acquire)
     }
 
     /// Closes the connection: after a fault of framing nobody knows where the next response on it begins.
@@ -87,6 +100,15 @@ impl Wire {
 
 // === impl Watched ===
 
+impl Watched {
+    fn note_sent(&mut self, bytes: &[u8]) {
+        self.wire.0.answered.store(false, Ordering::Release);
+        if self.excess.sent(bytes) {
+            self.wire.0.exceeded.store(false, Ordering::Release);
+        }
+    }
+}
+
 impl Connection for Watched {
     fn connected(&self) -> Connected {
         Connected::new().extra(self.wire.clone())
@@ -101,11 +123,19 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         self.wire.0.reader.register(cx.waker());
         self.wire.check()?;
+        if self.excess.is_used_up() {
+            // hyper takes it for an upstream that closes an idle connection, and uses it no more.
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.wire.0.used.store(true, Ordering::Release);
             self.wire.0.answered.store(true, Ordering::Release);
+            let fresh = buf.filled().get(before..).unwrap_or_default();
+            if self.excess.received(fresh) {
+                self.wire.0.exceeded.store(true, Ordering::Release);
+            }
         }
         result
     }
@@ -118,7 +148,7 @@ impl AsyncWrite for Watched {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.wire.check()?;
-        self.wire.0.answered.store(false, Ordering::Release);
+        self.note_sent(buf);
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -128,7 +158,7 @@ impl AsyncWrite for Watched {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.wire.check()?;
-        self.wire.0.answered.store(false, Ordering::Release);
+        self.note_sent(bufs.first().map(|buf| &**buf).unwrap_or_default());
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

@@ -31,16 +31,16 @@ pub fn fit_descriptors(limits: &Limits, listeners: usize, kept: usize) -> Limits
         kept,
     };
     let fitting = fit.lower(limits);
-    if fitting.connections < limits.connections || fitting.in_flight < limits.in_flight {
-        warn!(
-            descriptors = fit.descriptors,
-            "the limit on open files is too low for `limits`: each listener takes {} connections instead of {} and \
-             answers {} requests at a time instead of {}; raise the hard limit (ulimit -Hn)",
-            fitting.connections,
-            limits.connections,
-            fitting.in_flight,
-            limits.in_flight,
-        );
+    for (key, asked, given) in [
+        ("connections", limits.connections, fitting.connections),
+        ("in_flight", limits.in_flight, fitting.in_flight),
+    ] {
+        if given < asked {
+            warn!(
+                descriptors = fit.descriptors,
+                "the limit on open files (ulimit -Hn) is too low for `limits.{key}: {asked}`: each listener takes {given}"
+            );
+        }
     }
     fitting
 }

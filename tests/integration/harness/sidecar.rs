@@ -57,6 +57,18 @@ impl Sidecar {
         sidecar
     }
 
+    /// The same, with `limit` set by a shell before.
+    pub(crate) fn start_below(limit: &str, workspace: &Workspace) -> Sidecar {
+        let config = workspace.config_path();
+        let mut shell = Command::new("sh");
+        let script = format!("{limit}; exec \"$0\" serve -c \"$1\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_portcullis"), config.to_str().unwrap()]);
+        let mut sidecar = Self::spawn(shell);
+        sidecar._workspace = Some(workspace.hold());
+        sidecar.await_ready();
+        sidecar
+    }
+
     /// Any long-running subcommand, not waited for.
     pub(crate) fn spawn(mut command: Command) -> Sidecar {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
@@ -134,6 +146,10 @@ impl Sidecar {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks it to end, as an orchestrator would.

@@ -1,9 +1,11 @@
 //! Upstreams that refuse, stall, break off or talk nonsense
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::stage::{Stage, Upstream, Wire, millis, status};
+use super::stage::{Stage, Upstream, Wire, eventually, millis, status};
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there() {
@@ -210,13 +212,27 @@ async fn a_new_connection_that_dies_is_not_tried_again() {
 
 #[tokio::test]
 async fn an_idle_connection_is_not_kept_for_long() {
-    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let gone = Arc::new(AtomicBool::new(false));
+    let upstream = Upstream::start({
+        let gone = Arc::clone(&gone);
+        move |mut wire| {
+            let gone = Arc::clone(&gone);
+            async move {
+                while wire.message().await.is_some() {
+                    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                        .await;
+                }
+                gone.store(true, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
     let stage = Stage::with(upstream.address, |setup| {
         setup.upstream.idle_timeout = millis(100)
     })
     .await;
     stage.get("/open/x", "").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("the connection is closed", || gone.load(Ordering::SeqCst)).await;
     stage.get("/open/x", "").await;
     assert_eq!(upstream.connections(), 2);
 }

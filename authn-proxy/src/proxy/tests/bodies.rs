@@ -225,13 +225,15 @@ async fn a_slow_upstream_slows_the_client_down() {
 
 #[tokio::test]
 async fn the_upstream_is_let_go_when_the_client_leaves() {
+    let arrived = Arc::new(AtomicU64::new(0));
     let gone = Arc::new(AtomicU64::new(0));
     let upstream = Upstream::start({
-        let gone = Arc::clone(&gone);
+        let (arrived, gone) = (Arc::clone(&arrived), Arc::clone(&gone));
         move |mut wire| {
-            let gone = Arc::clone(&gone);
+            let (arrived, gone) = (Arc::clone(&arrived), Arc::clone(&gone));
             async move {
                 let head = wire.head().await.unwrap();
+                arrived.fetch_add(1, Ordering::SeqCst);
                 if head.contains("/open/response") {
                     wire.send(
                         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
@@ -264,12 +266,11 @@ async fn the_upstream_is_let_go_when_the_client_leaves() {
             wire.until(wait_for).await.unwrap();
         }
         eventually("the upstream has the request", || {
-            upstream.connections() == count
+            arrived.load(Ordering::SeqCst) == count
         })
         .await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
         drop(wire);
-        eventually(request, || gone.load(Ordering::SeqCst) == count as u64).await;
+        eventually(request, || gone.load(Ordering::SeqCst) == count).await;
     }
     eventually("all is over", || {
         stage.metric("portcullis_proxy_in_flight", None) == 0.0
@@ -345,7 +346,22 @@ async fn a_body_that_stops_is_the_clients_fault() {
 
 #[tokio::test]
 async fn a_long_upload_has_no_time_limit_while_it_moves() {
-    let upstream = Upstream::answering(EMPTY).await;
+    let arrived = Arc::new(AtomicU64::new(0));
+    let upstream = Upstream::start({
+        let arrived = Arc::clone(&arrived);
+        move |mut wire| {
+            let arrived = Arc::clone(&arrived);
+            async move {
+                wire.head().await;
+                for _ in 0..10 {
+                    wire.until("x").await;
+                    arrived.fetch_add(1, Ordering::SeqCst);
+                }
+                wire.send(EMPTY).await;
+            }
+        }
+    })
+    .await;
     let stage = Stage::with(upstream.address, |setup| {
         setup.upstream.response_timeout = millis(200)
     })
@@ -353,10 +369,19 @@ async fn a_long_upload_has_no_time_limit_while_it_moves() {
     let mut wire = stage.connect().await;
     wire.send("POST /open/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")
         .await;
-    for _ in 0..10 {
-        tokio::time::sleep(Duration::from_millis(60)).await;
+    // The clock stands still but for what it is told, because a stopped clock does not run ahead of a blocked thread.
+    let (end, ended) = std::sync::mpsc::sync_channel::<()>(0);
+    tokio::task::spawn_blocking(move || ended.recv());
+    tokio::time::pause();
+    for sent in 1..=10 {
+        tokio::time::advance(Duration::from_millis(60)).await;
         wire.send("x").await;
+        while arrived.load(Ordering::SeqCst) < sent {
+            tokio::task::yield_now().await;
+        }
     }
+    tokio::time::resume();
+    drop(end);
     assert_eq!(status(&wire.head().await.unwrap()), "200");
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -20,7 +20,8 @@ use crate::config::Protocol;
 
 type Seen = Arc<Mutex<Vec<(http::request::Parts, Bytes, Option<HeaderMap>)>>>;
 
-/// An HTTP/2 upstream that answers with a body and trailers.
+/// An HTTP/2 upstream that answers with a body and trailers: to `HEAD` without them, unless the path ends in the status
+/// to answer with.
 async fn upstream() -> (SocketAddr, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -38,6 +39,14 @@ async fn upstream() -> (SocketAddr, Seen) {
                         return Ok(Response::new(response("broken", &[])));
                     };
                     let trailers = body.trailers().cloned();
+                    let is_head = head.method == Method::HEAD;
+                    let asked = head
+                        .uri
+                        .path()
+                        .rsplit('/')
+                        .next()
+                        .unwrap()
+                        .parse::<StatusCode>();
                     record
                         .lock()
                         .unwrap()
@@ -49,6 +58,12 @@ async fn upstream() -> (SocketAddr, Seen) {
                     let headers = answer.headers_mut();
                     headers.insert("content-length", 2.into());
                     headers.insert("trailer", "grpc-status, x-user-id".parse().unwrap());
+                    if let Ok(asked) = asked {
+                        headers.remove("content-length");
+                        *answer.status_mut() = asked;
+                    } else if is_head {
+                        *answer.body_mut() = empty();
+                    }
                     Ok::<_, Infallible>(answer)
                 }
             });
@@ -247,6 +262,23 @@ async fn a_length_gives_way_to_announced_trailers_behind_only() {
         let response = stage.ask(request).await;
         assert_eq!(header(&response, "content-length"), ["2"], "{response}");
         assert_eq!(response.split_once("\r\n\r\n").unwrap().1, body);
+    }
+}
+
+#[tokio::test]
+async fn a_body_where_there_is_none() {
+    let (address, _) = upstream().await;
+    let stage = stage(address).await;
+    for (method, path, expected) in [
+        ("HEAD", "/open/200", "502"),
+        ("GET", "/open/204", "502"),
+        ("GET", "/open/304", "502"),
+        ("GET", "/open/200", "200"),
+        ("HEAD", "/open/x", "200"),
+    ] {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        let response = stage.ask(&request).await;
+        assert_eq!(status(&response), expected, "{method} {path}: {response}");
     }
 }
 
