@@ -113,7 +113,7 @@ impl Verifier {
 
 impl Snapshot {
     /// What Cedar's authorizer answers. `None` when more entities could be reached than it is given.
-    fn by_authorizer(&self, question: &Question) -> Option<Answer> {
+    pub(crate) fn by_authorizer(&self, question: &Question) -> Option<Answer> {
         let schema: Option<&ValidatorSchema> = self.held_to().map(AsRef::as_ref);
         let request = Request::new(
             (question.principal.as_ref().clone(), None),

@@ -48,7 +48,7 @@ enum Seen<'s> {
 const STACK_PER_LEVEL: usize = if cfg!(debug_assertions) {
     8 << 10
 } else {
-    1 << 10
+    2 << 10
 };
 
 /// Stack for all that is not the recursion.

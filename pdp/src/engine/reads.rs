@@ -182,8 +182,8 @@ mod tests {
             ),
             ("context == {}", "context; ; ; now"),
             (
-                "context.now < context.then",
-                "context.now, context.then; ; ; now",
+                "context.now < context.soon",
+                "context.now, context.soon; ; ; now",
             ),
             ("context.other.now == 1", "context.other.now; ; ; "),
             (r#"principal in [User::"a"]"#, "; principal; ; "),

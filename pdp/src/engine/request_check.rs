@@ -209,3 +209,6 @@ fn is_plain(kind: &EntityType, schema: &ValidatorSchema) -> bool {
         && declared
             .is_some_and(|declared| matches!(declared.kind, ValidatorEntityTypeKind::Standard(_)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ mod bent;
 mod conditions;
 mod dice;
 mod mutants;
+mod typed;
 mod world;
 
 use std::collections::BTreeMap;
@@ -178,6 +179,60 @@ fn with_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+#[test]
+fn the_tallest_programs_take_less_stack_than_is_set_aside() {
+    use cedar_policy::Expression;
+    for (name, condition) in [
+        ("operators", format!("{} == 0", vec!["1"; 900].join(" + "))),
+        ("members", format!("context{} == 1", ".a".repeat(900))),
+        (
+            "ways",
+            "if false then true else ".repeat(300) + "context == 1",
+        ),
+        (
+            "signs",
+            format!("{}(context == 1){}", "!(".repeat(90), ")".repeat(90)),
+        ),
+        (
+            "sets",
+            format!("{}context{} == 1", "[".repeat(90), "]".repeat(90)),
+        ),
+        (
+            "records",
+            format!("{}context{} == 1", "{a: ".repeat(90), "}".repeat(90)),
+        ),
+        (
+            "calls",
+            format!("{}context{} == 1", "ip(".repeat(90), ")".repeat(90)),
+        ),
+    ] {
+        with_stack(|| {
+            let condition: Expression = condition.parse().unwrap();
+            let program = Program::new(condition.as_ref());
+            // A quarter is kept as a margin.
+            let stack = evaluate::stack_needed(program.height) / 4 * 3;
+            std::thread::scope(|scope| {
+                let thread = std::thread::Builder::new().name(name.to_owned());
+                let evaluate = || {
+                    let uid = Uid::of(&r#"User::"a""#.parse().unwrap());
+                    let context = Context::empty();
+                    let asked = Asked {
+                        principal: uid.clone(),
+                        action: uid.clone(),
+                        resource: uid,
+                        context: &context,
+                    };
+                    let entities = crate::entities::Entities::default();
+                    let view = View::of(&entities);
+                    let _ = Sight::new(&asked, &view).holds(&program.root);
+                };
+                let thread = thread.stack_size(stack).spawn_scoped(scope, evaluate);
+                thread.unwrap().join().unwrap();
+            });
+        });
+    }
 }
 
 fn cases(world: &World) -> Vec<Case<'_>> {

@@ -113,3 +113,101 @@ fn a_difference_can_be_reproduced_and_tells_no_texts() {
     let asked = crate::api::ask(told.as_bytes(), 64, &snapshot(), &namespace);
     assert!(matches!(asked, Ok(crate::api::Asked::One(Ok(_)))));
 }
+
+/// Every question about stored entities and unknown ones, with no context and with all that there
+/// can be, and with a principal as a token would make it.
+#[test]
+fn cedar_agrees_about_the_packs() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut questions = 0;
+    for pack in std::fs::read_dir(root.join("policies")).unwrap() {
+        let pack = pack.unwrap().path();
+        let name = pack.file_name().unwrap().to_str().unwrap();
+        let entities = pack.join("entities.json");
+        let snapshot = crate::load::load(
+            &crate::load::Sources {
+                policies: pack.clone(),
+                schema: Some(root.join(format!("schemas/{name}.cedarschema"))),
+                entities: entities.exists().then_some(entities),
+            },
+            Rules {
+                ids: Ids::Annotated,
+                validate: true,
+                on_error: OnError::Deny,
+            },
+        )
+        .unwrap();
+        let schema = snapshot.schema().unwrap().clone();
+        let mut uids: Vec<EntityUid> = snapshot
+            .stored_entities()
+            .iter()
+            .map(|entity| entity.uid.to_cedar().into())
+            .collect();
+        for kind in schema.entity_types() {
+            let id = cedar_policy::EntityId::new("nobody");
+            uids.push(EntityUid::from_type_name_and_id(kind.clone(), id));
+        }
+        uids.sort_unstable();
+        for action in schema.actions() {
+            let shape = snapshot.context_shape(action).unwrap();
+            for context in [Context::empty(), context_of(shape)] {
+                for (principal, resource) in pairs(&uids) {
+                    let question = Question {
+                        principal: principal.clone(),
+                        action: action.clone(),
+                        resource: resource.clone(),
+                        context: context.clone(),
+                        entities: Vec::new(),
+                    };
+                    let answer = snapshot.decide(&question);
+                    assert_eq!(
+                        Some(answer),
+                        snapshot.by_authorizer(&question),
+                        "{question:?}"
+                    );
+                    questions += 1;
+                }
+            }
+        }
+    }
+    assert!(questions > 100, "{questions}");
+}
+
+fn pairs(uids: &[EntityUid]) -> impl Iterator<Item = (&EntityUid, &EntityUid)> {
+    let some = |uids: &[EntityUid]| uids.len().div_ceil(25);
+    let (step, uids) = (some(uids), uids);
+    uids.iter()
+        .step_by(step)
+        .flat_map(move |one| uids.iter().step_by(step).map(move |other| (one, other)))
+}
+
+/// Every member that is declared.
+fn context_of(shape: &crate::ContextShape) -> Context {
+    let members = shape
+        .iter()
+        .map(|(name, member)| (name.to_owned(), value_of(&member.kind)));
+    Context::from_pairs(members).unwrap()
+}
+
+fn value_of(kind: &crate::ContextKind) -> RestrictedExpression {
+    use crate::ContextKind;
+    match kind {
+        ContextKind::Bool => RestrictedExpression::new_bool(true),
+        ContextKind::Long => RestrictedExpression::new_long(1),
+        ContextKind::String => RestrictedExpression::new_string("text".to_owned()),
+        ContextKind::Ip => RestrictedExpression::new_ip("127.0.0.1"),
+        ContextKind::Decimal => RestrictedExpression::new_decimal("1.5"),
+        ContextKind::Datetime => RestrictedExpression::new_datetime("2026-01-01"),
+        ContextKind::Duration => RestrictedExpression::new_duration("1h"),
+        ContextKind::Entity(kind) => RestrictedExpression::new_entity_uid(
+            EntityUid::from_type_name_and_id(kind.clone(), cedar_policy::EntityId::new("nobody")),
+        ),
+        ContextKind::Set(kind) => RestrictedExpression::new_set([value_of(kind)]),
+        ContextKind::Record(shape) => {
+            let members = shape
+                .iter()
+                .map(|(name, member)| (name.to_owned(), value_of(&member.kind)));
+            RestrictedExpression::new_record(members).unwrap()
+        }
+    }
+}

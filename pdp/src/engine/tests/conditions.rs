@@ -80,7 +80,7 @@ impl Dice {
 
     fn expression(&mut self, kind: Kind, depth: usize) -> String {
         // What is meant may not be what is written.
-        let kind = match self.percent(2) {
+        let kind = match !self.typed && self.percent(2) {
             true => KINDS[self.below(KINDS.len())],
             false => kind,
         };

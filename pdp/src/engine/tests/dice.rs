@@ -1,14 +1,22 @@
 //! Chance that can be repeated.
 
 /// The same throws for the same seed, everywhere and always (SplitMix64).
-pub(super) struct Dice(pub(super) u64);
+pub(super) struct Dice {
+    state: u64,
+    /// Whether everything is what a schema says, as far as chance knows it.
+    pub(super) typed: bool,
+}
 
 // === impl Dice ===
 
 impl Dice {
+    pub(super) fn new(seed: u64, typed: bool) -> Self {
+        Self { state: seed, typed }
+    }
+
     pub(super) fn throw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)

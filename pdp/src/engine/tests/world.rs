@@ -21,9 +21,9 @@ pub(super) struct World {
 
 /// Ids of each type, in which parents always come after their children.
 pub(super) const IDS: [&str; 5] = ["0", "1", "2", "3", "4"];
-const PRINCIPAL_TYPES: [&str; 4] = ["User", "Group", "Org::User", "Doc"];
-const RESOURCE_TYPES: [&str; 4] = ["Doc", "Folder", "User", "Org::Doc"];
-const ACTIONS: [&str; 4] = ["view", "edit", "share", "drop"];
+pub(super) const PRINCIPAL_TYPES: [&str; 4] = ["User", "Group", "Org::User", "Doc"];
+pub(super) const RESOURCE_TYPES: [&str; 4] = ["Doc", "Folder", "User", "Org::Doc"];
+pub(super) const ACTIONS: [&str; 4] = ["view", "edit", "share", "drop"];
 const ACTION_GROUPS: [&str; 3] = ["read", "write", "any"];
 
 const NAMES: [&str; 5] = ["ann", "salt", "s*t", "\u{e4}nne \u{1f600}", ""];
@@ -83,7 +83,7 @@ const CONDITIONS: [&str; 46] = [
 
 impl World {
     pub(super) fn new(seed: u64, questions: usize) -> Self {
-        let dice = Dice(seed);
+        let dice = Dice::new(seed, false);
         let mut world = Self {
             policies: PolicySet::new(),
             entities: BTreeMap::new(),
@@ -229,7 +229,7 @@ impl World {
 
 impl Dice {
     /// An entity of the first of these types mostly, and sometimes one that nobody has heard of.
-    fn one_of(&mut self, types: &[&str]) -> EntityUid {
+    pub(super) fn one_of(&mut self, types: &[&str]) -> EntityUid {
         let kind = match self.percent(60) {
             true => types[0],
             false => self.pick(types),
@@ -240,7 +240,7 @@ impl Dice {
         }
     }
 
-    fn policy(&mut self) -> String {
+    pub(super) fn policy(&mut self) -> String {
         let forbid = self.percent(32);
         let effect = if forbid { "forbid" } else { "permit" };
         let template = self.percent(25);
@@ -328,7 +328,7 @@ impl Dice {
         filled
     }
 
-    fn entity(&mut self, kind: &str, id: &str) -> Entity {
+    pub(super) fn entity(&mut self, kind: &str, id: &str) -> Entity {
         let mut parents = HashSet::new();
         let groups = match kind {
             "User" | "Org::User" | "Group" => "Group",
@@ -347,13 +347,12 @@ impl Dice {
             }
         }
         // Hierarchies need not keep to types.
-        if kind == "Doc" && self.percent(10) {
+        if kind == "Doc" && !self.typed && self.percent(10) {
             parents.insert(uid("User", self.pick(&IDS)));
         }
         let mut attributes = HashMap::new();
         let mut tags = HashMap::new();
-        // Some entities lack much, most lack little.
-        let present = [70, 96][usize::from(self.percent(60))];
+        let present = self.present(70);
         for (name, value) in self.attributes() {
             if self.percent(present) {
                 attributes.insert(name.to_owned(), value);
@@ -368,7 +367,7 @@ impl Dice {
 
     /// The same for all types, so that policies about any of them find something.
     fn attributes(&mut self) -> Vec<(&'static str, RestrictedExpression)> {
-        let level = match self.percent(93) {
+        let level = match self.typed || self.percent(93) {
             true => self.number(),
             false => text("high"),
         };
@@ -379,7 +378,8 @@ impl Dice {
         let at = self.moment();
         let span = self.span();
         let name = self.pick(&NAMES);
-        let peers = [self.reference("User"), self.reference("Group")];
+        let other = if self.typed { "User" } else { "Group" };
+        let peers = [self.reference("User"), self.reference(other)];
         vec![
             ("level", level),
             ("manager", manager),
@@ -398,7 +398,7 @@ impl Dice {
         ]
     }
 
-    fn context(&mut self) -> Context {
+    pub(super) fn context(&mut self) -> Context {
         let members = [
             ("mfa", RestrictedExpression::new_bool(self.percent(60))),
             ("ip", self.ip()),
@@ -411,12 +411,22 @@ impl Dice {
             ("lines", self.lines()),
             ("info", self.info()),
         ];
-        let present = [75, 97][usize::from(self.percent(60))];
+        let present = self.present(75);
         let members = members
             .into_iter()
             .filter(|_| self.percent(present))
             .map(|(name, value)| (name.to_owned(), value));
         Context::from_pairs(members.collect::<Vec<_>>()).unwrap()
+    }
+
+    /// The share of attributes that are there: all where a schema wants them, else most of them
+    /// mostly, and sometimes `few`.
+    fn present(&mut self, few: usize) -> usize {
+        match self.percent(60) {
+            _ if self.typed => 100,
+            true => 97,
+            false => few,
+        }
     }
 
     fn moment(&mut self) -> RestrictedExpression {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cedar_policy::PolicySet;
@@ -40,7 +41,10 @@ fn shown(set: &PolicySet) -> Vec<String> {
     let core: &cedar_policy_core::ast::PolicySet = set.as_ref();
     let mut all: Vec<String> = core
         .policies()
-        .map(|policy| format!("{} {} {:?}", policy.id(), policy.condition(), policy.env()))
+        .map(|policy| {
+            let slots: BTreeMap<_, _> = policy.env().iter().collect();
+            format!("{} {} {slots:?}", policy.id(), policy.condition())
+        })
         .chain(
             core.templates()
                 .map(|template| format!("{} {template}", template.id())),
