@@ -14,7 +14,12 @@ impl Display for Uid<'_> {
         if !id.bytes().fold(true, |all, byte| all & is_plain(byte)) {
             return self.0.fmt(f);
         }
-        self.0.type_name().fmt(f)?;
+        let kind = self.0.type_name();
+        for namespace in kind.namespace_components() {
+            f.write_str(namespace)?;
+            f.write_str("::")?;
+        }
+        f.write_str(kind.basename())?;
         f.write_str("::\"")?;
         f.write_str(id)?;
         f.write_char('"')
@@ -34,10 +39,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_id_is_written_as_cedar_writes_it(id in any::<String>(), plain in "[ -~]{0,40}") {
+        fn every_entity_is_written_as_cedar_writes_it(
+            kind in "([A-Z][a-z_0-9]{0,8}::){0,3}[A-Z][a-z_0-9]{0,8}",
+            id in any::<String>(),
+            plain in "[ -~]{0,40}",
+        ) {
             for id in [id, plain] {
-                let kind = "Fortress::Deep::User".parse().unwrap();
-                let uid = EntityUid::from_type_name_and_id(kind, cedar_policy::EntityId::new(id));
+                let id = cedar_policy::EntityId::new(id);
+                let uid = EntityUid::from_type_name_and_id(kind.parse().unwrap(), id);
                 prop_assert_eq!(Uid(&uid).to_string(), uid.to_string());
             }
         }
