@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use authn_proxy::ext_authz::{self, Checker, GrpcService, HttpService};
 use authn_proxy::principal::Principals;
 use authn_proxy::proxy::{self, ReverseProxy};
 use authn_proxy::{Gate, Realm};
@@ -90,6 +91,7 @@ impl Bound {
             standing,
             gate,
         } = System::open(&config, &registry)?;
+        let checker = checker(&config, &gate, &registry)?;
         let reverse_proxy = reverse_proxy(&config, gate, &registry)?;
         let listeners = bind(&config, &registry).await?;
 
@@ -134,6 +136,22 @@ impl Bound {
             match (name, &reverse_proxy) {
                 ("proxy", Some(service)) => {
                     let serving = listener.serve(service.clone(), proxy::refuse, drain);
+                    servers.spawn(serving.instrument(span));
+                }
+                ("ext_authz_grpc", _) => {
+                    let Some(checker) = checker.clone() else {
+                        continue;
+                    };
+                    let service = GrpcService::new(checker).await;
+                    let serving = listener.serve(service, ext_authz::refuse_grpc, drain);
+                    servers.spawn(serving.instrument(span));
+                }
+                ("ext_authz_http", _) => {
+                    let Some(checker) = checker.clone() else {
+                        continue;
+                    };
+                    let service = HttpService::new(checker);
+                    let serving = listener.serve(service, ext_authz::refuse_http, drain);
                     servers.spawn(serving.instrument(span));
                 }
                 ("decisions", _) => {
@@ -289,17 +307,34 @@ fn reverse_proxy(
     }
 }
 
+/// What answers Envoy, where it may ask.
+fn checker(
+    config: &Config,
+    gate: &Arc<Gate>,
+    registry: &Registry,
+) -> Result<Option<Arc<Checker>>, StartError> {
+    if config.listen.ext_authz_grpc.is_none() && config.listen.ext_authz_http.is_none() {
+        return Ok(None);
+    }
+    let realm = Realm::new(&config.realm)
+        .map_err(|message| StartError::Configuration(vec![config.problem("realm", message)]))?;
+    let checker = Checker::new(
+        Arc::clone(gate),
+        &config.ext_authz,
+        &config.forwarded,
+        realm,
+        registry,
+    )?;
+    Ok(Some(checker))
+}
+
 /// Binds every port before one of them serves: a process that cannot have all its ports takes none.
 async fn bind(
     config: &Config,
     registry: &Registry,
 ) -> Result<Vec<(&'static str, Listener)>, StartError> {
     let metrics = listener::Metrics::register(registry)?;
-    let named = [
-        ("proxy", &config.listen.proxy),
-        ("decisions", &config.listen.decisions),
-        ("telemetry", &config.listen.telemetry),
-    ];
+    let named = config.listen.named();
     let served = named.iter().filter(|(_, address)| address.is_some());
     let kept = config
         .upstream

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use admin_api::check::{Finding, Place};
 use authn_proxy::RouteTable;
 use authn_proxy::config::{
-    ForwardedConfig, RealmConfig, RouteConfig, RoutesConfig, UpstreamConfig,
+    ExtAuthzConfig, ForwardedConfig, RealmConfig, RouteConfig, RoutesConfig, UpstreamConfig,
 };
 use callers::CallerConfig;
 use cedar_policy::Schema;
@@ -42,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) decision_api: ApiLimits,
     pub(crate) engine: EngineConfig,
     pub(crate) avp_api: AvpApiConfig,
+    pub(crate) ext_authz: ExtAuthzConfig,
     places: Document<()>,
 }
 
@@ -51,6 +52,21 @@ pub(crate) struct Listen {
     pub(crate) proxy: Option<Address>,
     pub(crate) decisions: Option<Address>,
     pub(crate) telemetry: Option<Address>,
+    pub(crate) ext_authz_grpc: Option<Address>,
+    pub(crate) ext_authz_http: Option<Address>,
+}
+
+impl Listen {
+    /// Every listener by its key below `listen`.
+    pub(crate) fn named(&self) -> [(&'static str, Option<&Address>); 5] {
+        [
+            ("proxy", self.proxy.as_ref()),
+            ("decisions", self.decisions.as_ref()),
+            ("telemetry", self.telemetry.as_ref()),
+            ("ext_authz_grpc", self.ext_authz_grpc.as_ref()),
+            ("ext_authz_http", self.ext_authz_http.as_ref()),
+        ]
+    }
 }
 
 /// The routes, wherever they were written.
@@ -116,6 +132,8 @@ pub(crate) struct ConfigFile {
     engine: EngineConfig,
     /// What AWS SDKs may ask the decision API as if it were Amazon Verified Permissions.
     avp_api: AvpApiConfig,
+    /// How Envoy's questions are answered.
+    ext_authz: ExtAuthzConfig,
     /// The Cognito user pool that is asked for the status of users. Required by issuers with `user_status: cognito`.
     cognito: Option<CognitoConfig>,
     /// The Redis server that holds sessions and revocations. Required by issuers with `session: redis` or
@@ -137,9 +155,9 @@ pub(crate) struct ListenConfig {
     decisions: Option<Address>,
     /// Health, metrics and version.
     telemetry: Option<Address>,
-    /// Envoy's external authorization over gRPC. Not available in this version.
+    /// Envoy's external authorization over gRPC. Any caller is answered.
     ext_authz_grpc: Option<Address>,
-    /// Envoy's external authorization over HTTP. Not available in this version.
+    /// Envoy's external authorization over HTTP. Any caller is answered.
     ext_authz_http: Option<Address>,
     /// The admin API and console. Not available in this version.
     admin: Option<Address>,

@@ -1,5 +1,6 @@
 //! The sections of the configuration file that this crate reads: `upstream`, `forwarded`, `realm` and `routes`.
 
+pub mod ext_authz;
 pub mod routes;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use ext_authz::ExtAuthzConfig;
 pub use routes::{CallerKind, ResourceConfig, RouteConfig, RouteFile, RoutesConfig};
 pub use upstream::{Protocol, UpstreamConfig};
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod context;
 pub mod credentials;
 pub mod decide;
+pub mod ext_authz;
 pub mod forwarded;
 pub mod gate;
 pub mod headers;

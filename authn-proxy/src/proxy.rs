@@ -20,6 +20,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use listener::{BodyError, Fault, Peer, RequestBody};
@@ -116,7 +117,9 @@ impl Service<Request<RequestBody>> for ReverseProxy {
 pub fn refuse(fault: Fault) -> Response<ResponseBody> {
     let request_id = RequestId::new(random().unwrap_or_default(), 0);
     log_fault(&request_id, &fault);
-    let mut response = render_fault(&fault, request_id.as_str()).map(ResponseBody::own);
+    let mut response = render_fault(&fault, request_id.as_str())
+        .map(Full::new)
+        .map(ResponseBody::own);
     response
         .headers_mut()
         .insert(REQUEST_ID, request_id.to_header());

@@ -99,8 +99,18 @@ impl Rejection {
         self.asked.as_deref()
     }
 
+    /// The sentence that the caller receives.
+    pub fn message(&self) -> &'static str {
+        self.reason.face().message
+    }
+
     /// The response that the caller receives.
     pub fn into_response(self, realm: &Realm, request_id: &str) -> Response<Full<Bytes>> {
+        self.render(realm, request_id).map(Full::new)
+    }
+
+    /// The response that the caller receives, in one piece.
+    pub fn render(&self, realm: &Realm, request_id: &str) -> Response<Bytes> {
         let face = self.reason.face();
         let mut response = envelope(&face, self.reason.details(), request_id);
         if self.reason == Reason::MethodNotAllowed {
@@ -145,7 +155,7 @@ impl From<TokenError> for Rejection {
 }
 
 /// The response to a request that a listener refused before any service saw it.
-pub fn render_fault(fault: &listener::Fault, request_id: &str) -> Response<Full<Bytes>> {
+pub fn render_fault(fault: &listener::Fault, request_id: &str) -> Response<Bytes> {
     let face = Face {
         status: fault.status,
         code: fault.code,
@@ -158,13 +168,13 @@ pub fn render_fault(fault: &listener::Fault, request_id: &str) -> Response<Full<
 // === helpers ===
 
 /// The body and headers that all refusals share.
-fn envelope(face: &Face, details: serde_json::Value, request_id: &str) -> Response<Full<Bytes>> {
+fn envelope(face: &Face, details: serde_json::Value, request_id: &str) -> Response<Bytes> {
     let body = json!({
         "error": { "code": face.code, "message": face.message, "details": details },
         "retry": { "retryable": face.retry_after.is_some(), "retry_after": face.retry_after },
         "request_id": request_id,
     });
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = face.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

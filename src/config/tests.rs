@@ -165,14 +165,6 @@ fn what_is_not_served_is_refused() {
             "listen.admin",
             "listen: { decisions: 127.0.0.1:1, admin: 127.0.0.1:2 }",
         ),
-        (
-            "listen.ext_authz_grpc",
-            "listen: { decisions: 127.0.0.1:1, ext_authz_grpc: 127.0.0.1:2 }",
-        ),
-        (
-            "listen.ext_authz_http",
-            "listen: { decisions: 127.0.0.1:1, ext_authz_http: 127.0.0.1:2 }",
-        ),
     ] {
         refused(&format!("{POLICIES}{text}"), key, unavailable);
     }

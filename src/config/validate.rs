@@ -59,6 +59,9 @@ impl Check {
         for (key, message) in file.avp_api.problems() {
             self.add(&format!("avp_api.{key}"), message);
         }
+        for (key, message) in file.ext_authz.problems() {
+            self.add(&below("ext_authz", &key), message);
+        }
         if let Err(message) = Realm::new(&file.realm) {
             self.add("realm", message);
         }
@@ -84,6 +87,7 @@ impl Check {
             decision_api,
             engine,
             avp_api,
+            ext_authz,
             ..
         } = file;
         let policies = policies?;
@@ -104,6 +108,7 @@ impl Check {
             decision_api,
             engine,
             avp_api,
+            ext_authz,
             places,
         })
     }
@@ -114,14 +119,6 @@ impl Check {
         for (key, given) in [
             ("cache", file.cache.is_some()),
             ("fallback", file.fallback.is_some()),
-            (
-                "listen.ext_authz_grpc",
-                listen.is_some_and(|listen| listen.ext_authz_grpc.is_some()),
-            ),
-            (
-                "listen.ext_authz_http",
-                listen.is_some_and(|listen| listen.ext_authz_http.is_some()),
-            ),
             (
                 "listen.admin",
                 listen.is_some_and(|listen| listen.admin.is_some()),
@@ -141,6 +138,7 @@ impl Check {
                 proxy: file.upstream.is_some().then_some(everywhere),
                 decisions: local(8180),
                 telemetry: local(9180),
+                ..Listen::default()
             };
         };
         let resolve = |address: Option<Address>| match address {
@@ -151,21 +149,19 @@ impl Check {
             proxy: resolve(config.proxy),
             decisions: resolve(config.decisions),
             telemetry: resolve(config.telemetry),
+            ext_authz_grpc: resolve(config.ext_authz_grpc),
+            ext_authz_http: resolve(config.ext_authz_http),
         };
         if listen == Listen::default() {
             self.add(
                 "listen",
-                "names nothing to serve: give `proxy`, `decisions` or both",
+                "names nothing to serve: give `proxy`, `decisions`, `ext_authz_grpc` or another",
             );
         }
-        let named = [
-            ("proxy", &listen.proxy),
-            ("decisions", &listen.decisions),
-            ("telemetry", &listen.telemetry),
-        ];
+        let named = listen.named();
         for (at, (name, address)) in named.iter().enumerate() {
             for (other, earlier) in named.iter().take(at) {
-                if let (Some(address), Some(earlier)) = (address, earlier)
+                if let (Some(address), Some(earlier)) = (*address, *earlier)
                     && collide(address, earlier)
                 {
                     let message = format!("is the address of `listen.{other}` too: `{address}`");

@@ -87,13 +87,11 @@ RENDERED = [
         "Service/spec.ports.0.name": "http-decisions",
         "NetworkPolicy/spec.ingress.0.ports.0.port": 8180,
     }),
-    ("AWS by IRSA, Redis by a Secret", {
+    ("AWS by IRSA", {
         **DEPLOYMENT,
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/portcullis"}},
-        "redis": {"existingSecret": "sessions", "key": "redis-url"},
     }, {
         "ServiceAccount/metadata.annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/portcullis"},
-        "Deployment/spec.template.spec.volumes.2.secret.items.0": {"key": "redis-url", "path": "url"},
     }),
     ("autoscaled, spread, placed", {
         **DEPLOYMENT,

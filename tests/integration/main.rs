@@ -13,6 +13,8 @@ mod bodies;
 #[cfg(test)]
 mod callers;
 #[cfg(test)]
+mod chart;
+#[cfg(test)]
 mod claims;
 #[cfg(test)]
 mod cli;
@@ -24,6 +26,8 @@ mod descriptors;
 mod dev;
 #[cfg(test)]
 mod drain;
+#[cfg(test)]
+mod ext_authz;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]

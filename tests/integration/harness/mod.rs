@@ -1,6 +1,7 @@
 //! What the tables share: the real binary, an upstream that records every byte, raw clients and hostile tokens.
 
 pub(crate) mod cognito;
+pub(crate) mod envoy;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod moto;

@@ -5,11 +5,13 @@ use super::sidecar::Sidecar;
 use super::upstream::{Request, Upstream};
 use super::{PATIENCE, until};
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A sidecar, the upstream behind it, and what went wrong so far.
+/// What is asked, the upstream behind it, and what went wrong so far.
 pub(crate) struct Table<'a> {
-    sidecar: &'a Sidecar,
+    /// Where the rows are sent.
+    front: SocketAddr,
     upstream: &'a Upstream,
     rows: usize,
     failures: Vec<String>,
@@ -30,6 +32,8 @@ pub(crate) enum Expect {
     Closed(u16, &'static str),
     /// Any of these statuses, closed.
     ClosedWith(&'static [u16]),
+    /// Refused by whoever saw it first, in whatever words, or the connection closed without an answer.
+    Denied,
     /// A body gone wrong on its way: closed, answered or not, with no 2xx, and the upstream had no whole request.
     Aborted,
 }
@@ -39,16 +43,21 @@ const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 // === impl Table ===
 
 impl<'a> Table<'a> {
-    pub(crate) fn new(sidecar: &'a Sidecar, upstream: &'a Upstream) -> Table<'a> {
-        Table { sidecar, upstream, rows: 0, failures: Vec::new() }
+    pub(crate) fn new(sidecar: &Sidecar, upstream: &'a Upstream) -> Table<'a> {
+        Self::at(sidecar.proxy(), upstream)
     }
 
-    /// Sends `input` to the proxy on a connection of its own. Returns what the upstream saw of a forwarded row.
+    /// A table whose rows are sent to `front`, behind which `upstream` stands.
+    pub(crate) fn at(front: SocketAddr, upstream: &'a Upstream) -> Table<'a> {
+        Table { front, upstream, rows: 0, failures: Vec::new() }
+    }
+
+    /// Sends `input` on a connection of its own. Returns what the upstream saw of a forwarded row.
     pub(crate) fn row(&mut self, case: u16, what: &str, input: &[u8], expect: Expect) -> Option<Request> {
         self.rows += 1;
         let bytes = self.upstream.bytes();
         let requests = self.upstream.requests().len();
-        let mut client = Client::connect(self.sidecar.proxy());
+        let mut client = Client::connect(self.front);
         client.send(input);
         let answer = client.answer_to(method(input)).map_err(|error| error.to_string());
         let mut faults = expect.faults(answer.as_ref());
@@ -140,7 +149,7 @@ impl Expect {
     fn faults(self, answer: Result<&Answer, &String>) -> Vec<String> {
         let answer = match (self, answer) {
             (_, Ok(answer)) => answer,
-            (Expect::Aborted, Err(_)) => return Vec::new(),
+            (Expect::Aborted | Expect::Denied, Err(_)) => return Vec::new(),
             (_, Err(_)) => return vec!["no answer".to_owned()],
         };
         let mut faults = Vec::new();
@@ -159,9 +168,10 @@ impl Expect {
                 faults.push(format!("expected one of {statuses:?}"));
             }
             Expect::Aborted if (200..300).contains(&answer.status) => faults.push("answered 2xx".to_owned()),
-            Expect::ClosedWith(_) | Expect::Aborted => {}
+            Expect::Denied if answer.status < 400 => faults.push("passed".to_owned()),
+            Expect::ClosedWith(_) | Expect::Aborted | Expect::Denied => {}
         }
-        if answer.status >= 400 {
+        if answer.status >= 400 && !matches!(self, Expect::Denied) {
             expect_envelope(&mut faults, answer);
         }
         faults

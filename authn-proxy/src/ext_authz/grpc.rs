@@ -1,0 +1,193 @@
+//! `envoy.service.auth.v3.Authorization/Check`, and the standard health service beside it.
+//!
+//! The framing of the one unary call is read and written here rather than by a framework, which would answer what it cannot
+//! read with an RPC error of its own.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::service::Service;
+use listener::{Fault, RequestBody};
+use prost::Message as _;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower_service::Service as _;
+
+use super::{Check, Checker, deadline, wire};
+use crate::decide::Permit;
+use crate::gate::Client;
+use crate::rejection::{Reason, Rejection, render_fault};
+use crate::request_log::{RequestId, log_fault};
+
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const SURFACE: &str = "ext_authz_grpc";
+
+/// The gRPC form of the service.
+#[derive(Clone)]
+pub struct GrpcService {
+    checker: Arc<Checker>,
+    /// Health.
+    others: Routes,
+}
+
+// === impl GrpcService ===
+
+impl GrpcService {
+    /// The service, answering through `checker`.
+    pub async fn new(checker: Arc<Checker>) -> Self {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter
+            .set_service_status(
+                "envoy.service.auth.v3.Authorization",
+                tonic_health::ServingStatus::Serving,
+            )
+            .await;
+        Self {
+            checker,
+            others: Routes::new(health),
+        }
+    }
+}
+
+impl Service<Request<RequestBody>> for GrpcService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
+        if request.uri().path() == CHECK {
+            let checker = Arc::clone(&self.checker);
+            Box::pin(async move { Ok(reply(&checker.check_grpc(request).await)) })
+        } else {
+            let answer = self.others.clone().call(request);
+            Box::pin(async move { Ok(answer.await.unwrap_or_else(|never| match never {})) })
+        }
+    }
+}
+
+/// The answer to what the listener refused before it became a call: a denial, because Envoy takes anything else for an error.
+pub fn refuse(fault: Fault) -> Response<Body> {
+    let id = RequestId::new(0, 0);
+    log_fault(&id, &fault);
+    reply(&wire::denied(
+        &render_fault(&fault, id.as_str()),
+        false,
+        fault.message,
+    ))
+}
+
+// === impl Checker ===
+
+impl Checker {
+    async fn check_grpc(&self, request: Request<RequestBody>) -> CheckResponse {
+        let started = Instant::now();
+        let limit = deadline::of(request.headers(), self.deadline);
+        let mut asked = None;
+        let admitted = deadline::answered(limit, self.admit_grpc(request, &mut asked)).await;
+        let (head, address) = match &asked {
+            Some(Asked { head, address, .. }) => (Some(head), *address),
+            None => (None, None),
+        };
+        let check = Check {
+            id: self.next_id(),
+            started,
+            surface: SURFACE,
+            client: Client {
+                address,
+                host: None,
+            },
+        };
+        match self.conclude(&check, head, admitted) {
+            Ok(passed) => wire::ok(&passed, &check.id),
+            Err(rejection) => {
+                let for_grpc = head.is_some_and(|head| is_grpc(&head.headers));
+                let message = rejection.message();
+                wire::denied(
+                    &rejection.render(&self.realm, check.id.as_str()),
+                    for_grpc,
+                    message,
+                )
+            }
+        }
+    }
+
+    /// Reads the call and takes what it asks about through the gate; what was read is left in `asked` for the log.
+    async fn admit_grpc(
+        &self,
+        request: Request<RequestBody>,
+        asked: &mut Option<Asked>,
+    ) -> Result<Permit, Rejection> {
+        let unreadable =
+            |cause: &'static str| Rejection::new(Reason::InvalidRequest).because(cause);
+        let body = request.into_body().collect().await;
+        let body = body
+            .map_err(|_| unreadable("the call broke off"))?
+            .to_bytes();
+        let message = message(&body).ok_or_else(|| unreadable("not one uncompressed message"))?;
+        let call = CheckRequest::decode(message).map_err(|_| unreadable("not a CheckRequest"))?;
+        let attributes = call.attributes.unwrap_or_default();
+        let http = attributes
+            .request
+            .as_ref()
+            .and_then(|request| request.http.as_ref());
+        let http = http.ok_or_else(|| unreadable("no HTTP request"))?;
+        let asked = asked.insert(Asked {
+            head: wire::head(http)?,
+            address: wire::client(&attributes),
+            host: http.host.clone(),
+        });
+        let client = Client {
+            address: asked.address,
+            host: (!asked.host.is_empty()).then_some(asked.host.as_str()),
+        };
+        self.admit(&asked.head, &client).await
+    }
+}
+
+/// What a call asks about.
+struct Asked {
+    head: http::request::Parts,
+    address: Option<std::net::IpAddr>,
+    host: String,
+}
+
+// === framing ===
+
+/// The one message of a call: a flag, a length of four bytes, and as many bytes.
+fn message(body: &Bytes) -> Option<&[u8]> {
+    let (&[compressed, a, b, c, d], message) = body.split_first_chunk::<5>()?;
+    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
+    (compressed == 0 && message.len() == length).then_some(message)
+}
+
+/// A call that went well, whatever it answers.
+fn reply(answer: &CheckResponse) -> Response<Body> {
+    let length = answer.encoded_len();
+    let mut framed = BytesMut::with_capacity(length + 5);
+    framed.put_u8(0);
+    // No answer comes near 4 GiB, and a length that is wrong would be an error, not an allow.
+    framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    // The buffer grows.
+    let _ = answer.encode(&mut framed);
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+    let body = Full::new(framed.freeze()).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
