@@ -42,6 +42,7 @@ fn little_has_to_be_said() {
             proxy: None,
             decisions: Some("127.0.0.1:8180".parse().expect("an address")),
             telemetry: Some("127.0.0.1:9180".parse().expect("an address")),
+            ..Listen::default()
         }
     );
     assert_eq!(config.decision_log.to, DecisionLogSink::Stdout);

@@ -155,7 +155,7 @@ fn listener_faults_use_the_same_envelope() {
             code: "some_code",
             message: "some message",
         };
-        let (seen_status, _, body) = seen(render_fault(&fault, "r-2"));
+        let (seen_status, _, body) = seen(render_fault(&fault, "r-2").map(Full::new));
         assert_eq!(seen_status, status.as_u16());
         assert_eq!(body["error"]["code"], "some_code");
         assert_eq!(body["error"]["message"], "some message");
