@@ -327,6 +327,21 @@ fn issuers_are_held_to_their_rules() {
 }
 
 #[test]
+fn policy_store_ids_are_what_an_sdk_can_send() {
+    let config = ok(&format!(
+        "{POLICIES}avp_api: {{ policy_store_ids: [PSEXAMPLE, policy-store-alias/a_b] }}"
+    ));
+    assert_eq!(config.avp_api.policy_store_ids.len(), 2);
+    for id in ["''".to_owned(), "a b".to_owned(), "a".repeat(201)] {
+        refused(
+            &format!("{POLICIES}avp_api: {{ policy_store_ids: [ok, {id}] }}"),
+            "avp_api.policy_store_ids[1]",
+            "1 to 200",
+        );
+    }
+}
+
+#[test]
 fn all_mistakes_are_found_at_once() {
     let keys: Vec<String> = problems(concat!(
         "lissten: {}\n",
