@@ -22,7 +22,8 @@ fn what_is_described_is_what_is_answered() {
         .env("SCHEMATHESIS_HOOKS", "hooks")
         .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/openapi"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .args(["run", &format!("http://{at}/openapi.json"), "--no-color", "--seed=1", "--max-examples=30", "--phases=examples,coverage,fuzzing"])
+        .args(["--no-color", concat!("--config-file=", env!("CARGO_MANIFEST_DIR"), "/tests/integration/openapi/schemathesis.toml")])
+        .args(["run", &format!("http://{at}/openapi.json"), "--max-examples=25", "--phases=examples,coverage,fuzzing"])
         .args(["--checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance"])
         .args(["--continue-on-failure", "--generation-database=none", "--workers=1"]);
     let said = peers::succeed(&mut schemathesis);
