@@ -55,7 +55,7 @@ pub use crate::engine::EVALUATION_STACK;
 pub use crate::namespace::{NameError, Namespace};
 pub use crate::pdp::{Health, Pdp, Reload};
 pub use crate::question::Question;
-pub use crate::snapshot::Snapshot;
+pub use crate::snapshot::{Seen, Snapshot};
 pub use cedar_policy::{
     Context, Decision, Effect, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression,
 };

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::namespace::Namespace;
 use crate::question::Question;
 use crate::scan::Scan;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Seen, Snapshot};
 use crate::verify::Verifier;
 
 /// Looks come every few seconds and end at once; that none has ended for so long, as on a network
@@ -143,8 +143,19 @@ impl Pdp {
     /// Decides: the engine if the policies are fresh enough, else nobody, and then it is Deny.
     #[must_use]
     pub fn decide(&self, snapshot: &Snapshot, question: &Question) -> Answer {
+        self.decide_over(snapshot, question, &mut snapshot.see(&question.entities))
+    }
+
+    /// Decides one of many questions that bring the same entities, which `snapshot` has seen.
+    #[must_use]
+    pub fn decide_over(
+        &self,
+        snapshot: &Snapshot,
+        question: &Question,
+        seen: &mut Seen<'_>,
+    ) -> Answer {
         self.answer(snapshot, || {
-            let answer = snapshot.decide(question);
+            let answer = snapshot.decide_over(question, seen);
             self.verifier.verify(snapshot, question, answer)
         })
     }

@@ -10,23 +10,22 @@ use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::CoreSchema;
 
 use crate::entities::{Entities, View, ViewError};
-use crate::question::Question;
 use crate::uid::Uid;
 
-/// What a question sees. Entities that it brings are held to `schema`; actions among them must be
+/// What a question sees that brings `given`. These are held to `schema`; actions among them must be
 /// what the schema says they are, and then the stored ones, which came from the schema, serve.
 ///
 /// # Errors
-/// When the question's own entities cannot be used.
+/// When the given entities cannot be used.
 pub(crate) fn view<'a>(
     entities: &'a Entities,
     schema: Option<&Schema>,
-    question: &Question,
+    given: &[cedar_policy::Entity],
 ) -> Result<View<'a>, ViewError> {
-    if question.entities.is_empty() {
+    if given.is_empty() {
         return Ok(View::of(entities));
     }
-    let given = || question.entities.iter().map(AsRef::as_ref);
+    let given = || given.iter().map(AsRef::as_ref);
     let Some(schema) = schema else {
         return View::with(entities, given());
     };

@@ -15,7 +15,7 @@ use crate::answer::{Answer, PolicyError, Source};
 use crate::config::OnError;
 use crate::context_shape::ContextShape;
 use crate::engine::{self, Asked, Engine, RequestCheck, Verdict};
-use crate::entities::Entities;
+use crate::entities::{Entities, View};
 use crate::entity_store::EntityStore;
 use crate::one_line::one_line;
 use crate::question::Question;
@@ -39,6 +39,10 @@ pub struct Snapshot {
     check: Option<RequestCheck>,
     engine: Engine,
 }
+
+/// What questions see that bring the same entities, or why these cannot be used.
+#[derive(Debug)]
+pub struct Seen<'a>(Result<View<'a>, String>);
 
 /// The parts of a snapshot; the rest is derived.
 pub(crate) struct Parts {
@@ -146,6 +150,21 @@ impl Snapshot {
     /// Decides. A question outside the schema is a Deny that says so in `errors`.
     #[must_use]
     pub fn decide(&self, question: &Question) -> Answer {
+        self.decide_over(question, &mut self.see(&question.entities))
+    }
+
+    /// What questions see that bring these entities: checked, and laid over the stored ones, once
+    /// for all of them.
+    #[must_use]
+    pub fn see(&self, given: &[Entity]) -> Seen<'_> {
+        let view = slice::view(self.stored_entities(), self.schema.as_ref(), given);
+        Seen(view.map_err(|error| error.to_string()))
+    }
+
+    /// Decides, where what the question sees is known: `seen` is what this snapshot shows to one
+    /// that brings these entities.
+    #[must_use]
+    pub fn decide_over(&self, question: &Question, seen: &mut Seen<'_>) -> Answer {
         let entities = self.stored_entities();
         let asked = Asked {
             principal: entities.name(question.principal.as_ref()),
@@ -156,11 +175,13 @@ impl Snapshot {
         if let Err(message) = self.check(question, &asked) {
             return self.refused(&message);
         }
-        let view = match slice::view(entities, self.schema.as_ref(), question) {
+        let view = match &mut seen.0 {
             Ok(view) => view,
-            Err(error) => return self.refused(&error.to_string()),
+            Err(error) => return self.refused(error),
         };
-        let verdict = self.engine.candidates(&asked, &view).judge(&asked, &view);
+        view.begin();
+        let view = &*view;
+        let verdict = self.engine.candidates(&asked, view).judge(&asked, view);
         // An entity that could not be seen was missing from the verdict.
         match (verdict, view.failure()) {
             (Ok(verdict), None) => self.answer(verdict),

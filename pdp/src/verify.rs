@@ -161,7 +161,7 @@ impl Snapshot {
     /// Every entity that a policy could get to from the question.
     fn reachable(&self, question: &Question) -> Option<Result<Entities, String>> {
         let stored = self.stored_entities();
-        let view = match slice::view(stored, self.schema(), question) {
+        let view = match slice::view(stored, self.schema(), &question.entities) {
             Ok(view) => view,
             Err(error) => return Some(Err(error.to_string())),
         };

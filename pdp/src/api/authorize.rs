@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use callers::RequestId;
+use cedar_policy::Entity;
 use serde_json::json;
 
 use super::openapi::{JSON, Operation, Schemas};
@@ -70,7 +71,7 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
     let fields: QuestionBody = read::parse_object(&bytes, api.limits.nesting)?;
     let explain = fields.explain.unwrap_or_default();
     let snapshot = api.pdp.snapshot();
-    let answer = decide(api, &snapshot, id, fields, &mut Common::default(), began)?;
+    let answer = decide(api, &snapshot, id, fields, began)?;
     Ok(body::json(&AnswerBody {
         decided: explanation::body(&answer, explain.then_some(&*snapshot)),
         revision: &answer.revision,
@@ -78,20 +79,25 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
     }))
 }
 
-/// Decides one question and tells the decision log.
-pub(super) fn decide(
+fn decide(
     api: &Api,
     snapshot: &Snapshot,
     id: &RequestId,
     fields: QuestionBody,
-    common: &mut Common,
     began: Instant,
 ) -> Result<Answer, Refusal> {
-    let reading = read::question(fields, common, snapshot, api.pdp.namespace())?;
-    Ok(answer_to(reading, "native", api, snapshot, id, began))
+    let mut common = Common::default();
+    let reading = read::question(fields, &mut common, snapshot, api.pdp.namespace())?;
+    Ok(
+        answer_to(reading, "native", api, snapshot, id, began, |question| {
+            api.pdp.decide(snapshot, question)
+        })
+        .0,
+    )
 }
 
-/// Answers what was read by `surface`, and tells the decision log.
+/// Answers what was read by `surface` with the help of `decide`, and tells the decision log. The
+/// entities that the question brought are given back.
 pub(super) fn answer_to(
     reading: Reading,
     surface: &'static str,
@@ -99,14 +105,16 @@ pub(super) fn answer_to(
     snapshot: &Snapshot,
     id: &RequestId,
     began: Instant,
-) -> Answer {
-    let (scope, answer) = match reading {
+    decide: impl FnOnce(&Question) -> Answer,
+) -> (Answer, Vec<Entity>) {
+    let (scope, answer, entities) = match reading {
         Reading::Question(question) => {
-            let answer = api.pdp.decide(snapshot, &question);
+            let answer = decide(&question);
             let Question {
                 principal,
                 action,
                 resource,
+                entities,
                 ..
             } = *question;
             (
@@ -116,9 +124,12 @@ pub(super) fn answer_to(
                     resource,
                 },
                 answer,
+                entities,
             )
         }
-        Reading::OutsideSchema(scope, message) => (*scope, api.pdp.refuse(snapshot, &message)),
+        Reading::OutsideSchema(scope, message) => {
+            (*scope, api.pdp.refuse(snapshot, &message), Vec::new())
+        }
     };
     Decided {
         surface,
@@ -130,5 +141,5 @@ pub(super) fn answer_to(
         took: began.elapsed(),
     }
     .record();
-    answer
+    (answer, entities)
 }

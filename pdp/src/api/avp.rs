@@ -41,7 +41,6 @@ use super::read::Reading;
 use super::wire::RefusalBody;
 use super::{Api, body};
 use crate::answer::{Answer, Source};
-use crate::snapshot::Snapshot;
 
 pub use self::read::read_bytes;
 
@@ -165,7 +164,7 @@ fn is_authorized(api: &Api, id: &RequestId, bytes: &Bytes) -> Result<Response, F
     read::store(input.policy_store_id.as_deref(), &api.avp)?;
     let snapshot = api.pdp.snapshot();
     let namespace = api.pdp.namespace();
-    let entities = read::entities(input.entities, usize::MAX, nesting, &snapshot, namespace)?;
+    let mut entities = read::entities(input.entities, usize::MAX, nesting, &snapshot, namespace)?;
     let item = Item {
         principal: input.principal,
         action: input.action,
@@ -173,9 +172,11 @@ fn is_authorized(api: &Api, id: &RequestId, bytes: &Bytes) -> Result<Response, F
         context: input.context,
     };
     let asked = read::question(&item, nesting, &snapshot, namespace)?;
-    let reading = asked.with(entities);
-    let answer = decide(reading, api, &snapshot, id, began)?;
-    Ok(written(&output(&answer)))
+    let reading = asked.with(&mut entities);
+    let (answer, _) = answer_to(reading, "avp", api, &snapshot, id, began, |question| {
+        api.pdp.decide(&snapshot, question)
+    });
+    Ok(written(&output(&decided(answer)?)))
 }
 
 async fn batch_is_authorized(api: &Api, id: &RequestId, bytes: &Bytes) -> Result<Response, Fault> {
@@ -186,13 +187,14 @@ async fn batch_is_authorized(api: &Api, id: &RequestId, bytes: &Bytes) -> Result
     let items = read::batch(input.requests)?;
     let snapshot = api.pdp.snapshot();
     let namespace = api.pdp.namespace();
-    let entities = read::entities(
+    let mut entities = read::entities(
         input.entities,
         read::BATCH_ENTITIES,
         nesting,
         &snapshot,
         namespace,
     )?;
+    let mut seen = entities.as_ref().ok().map(|given| snapshot.see(given));
     // All are read before one is asked: one that cannot be read spoils the call, as with AWS.
     let mut asked = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
@@ -208,8 +210,25 @@ async fn batch_is_authorized(api: &Api, id: &RequestId, bytes: &Bytes) -> Result
             return Err(Fault::unavailable());
         }
         let began = Instant::now();
-        let reading = question.with(entities.clone());
-        answers.push(decide(reading, api, &snapshot, id, began)?);
+        // The entities are lent to one question after the other.
+        let reading = question.with(&mut entities);
+        let is_question = matches!(reading, Reading::Question(_));
+        let (answer, given_back) = answer_to(
+            reading,
+            "avp",
+            api,
+            &snapshot,
+            id,
+            began,
+            |question| match &mut seen {
+                Some(seen) => api.pdp.decide_over(&snapshot, question, seen),
+                None => api.pdp.decide(&snapshot, question),
+            },
+        );
+        if let (Ok(entities), true) = (&mut entities, is_question) {
+            *entities = given_back;
+        }
+        answers.push(decided(answer)?);
         spent += began.elapsed();
         pace.pause().await;
     }
@@ -225,14 +244,8 @@ async fn batch_is_authorized(api: &Api, id: &RequestId, bytes: &Bytes) -> Result
     }))
 }
 
-fn decide(
-    reading: Reading,
-    api: &Api,
-    snapshot: &Snapshot,
-    id: &RequestId,
-    began: Instant,
-) -> Result<Answer, Fault> {
-    let answer = answer_to(reading, "avp", api, snapshot, id, began);
+/// A decision that somebody made.
+fn decided(answer: Answer) -> Result<Answer, Fault> {
     if answer.source == Source::FailClosed {
         return Err(Fault::unavailable());
     }

@@ -10,14 +10,15 @@ use callers::RequestId;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::authorize::answer_to;
 use super::openapi::{JSON, Operation, Schemas};
 use super::pace::Pace;
-use super::read::Common;
+use super::read::{Common, Reading};
 use super::refusal::Refusal;
 use super::wire::{BatchAnswerBody, BatchBody, ItemErrorBody, QuestionBody, UnreadItemBody};
-use super::{Api, authorize, body, explanation, read};
+use super::{Api, body, explanation, read};
 use crate::answer::Source;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Seen, Snapshot};
 
 pub(super) fn operation(schemas: &mut Schemas) -> Operation {
     let batch = schemas.request::<BatchBody<'_>>();
@@ -71,6 +72,7 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
     }
     let snapshot = api.pdp.snapshot();
     let mut common = Common::new(common, &snapshot);
+    let mut seen = common.entities().map(|given| snapshot.see(given));
     let mut spent = arrived.elapsed();
     let mut results: Vec<Box<RawValue>> = Vec::with_capacity(requests.len());
     for item in requests {
@@ -82,7 +84,14 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
             continue;
         }
         let began = Instant::now();
-        results.push(decide(api, &snapshot, id, item, &mut common, began)?);
+        results.push(decide(
+            api,
+            &snapshot,
+            id,
+            item,
+            (&mut common, &mut seen),
+            began,
+        )?);
         spent += began.elapsed();
         pace.pause().await;
     }
@@ -99,7 +108,7 @@ fn decide(
     snapshot: &Snapshot,
     id: &RequestId,
     item: &RawValue,
-    common: &mut Common,
+    (common, seen): (&mut Common, &mut Option<Seen<'_>>),
     began: Instant,
 ) -> Result<Box<RawValue>, Refusal> {
     let fields: Result<QuestionBody, Refusal> =
@@ -109,8 +118,29 @@ fn decide(
         .ok()
         .and_then(|fields| fields.explain)
         .unwrap_or(common.explain());
-    let answer =
-        fields.and_then(|fields| authorize::decide(api, snapshot, id, fields, common, began));
+    let answer = fields.and_then(|fields| {
+        // What the entities in common make of the stored ones is the same for all who bring them.
+        let mut shared = seen.as_mut().filter(|_| fields.entities.is_none());
+        let lent = shared.is_some();
+        let reading = read::question(fields, common, snapshot, api.pdp.namespace())?;
+        let is_question = matches!(reading, Reading::Question(_));
+        let (answer, entities) = answer_to(
+            reading,
+            "native",
+            api,
+            snapshot,
+            id,
+            began,
+            |question| match &mut shared {
+                Some(seen) => api.pdp.decide_over(snapshot, question, seen),
+                None => api.pdp.decide(snapshot, question),
+            },
+        );
+        if let Some(common) = common.entities().filter(|_| lent && is_question) {
+            *common = entities;
+        }
+        Ok(answer)
+    });
     match answer {
         Ok(answer) => written(&explanation::body(&answer, explain.then_some(snapshot))),
         Err(refusal) => unread(refusal.code, &refusal.message),

@@ -1,6 +1,7 @@
 //! Bytes into a question.
 
 use std::collections::HashMap;
+use std::mem;
 
 use cedar_policy::entities_json_errors::JsonDeserializationError;
 use cedar_policy::{Context, ContextJsonError, Entity, EntityUid, entities_errors::EntitiesError};
@@ -164,9 +165,11 @@ pub(crate) fn question(
         Ok(context) => context,
         Err(unfit) => return unfit.of("context", scope),
     };
-    let entities = match (fields.entities, &common.entities) {
+    let entities = match (fields.entities, &mut common.entities) {
         (Some(own), _) => exact_entities(own, snapshot),
-        (None, Some(shared)) => shared.clone(),
+        // Lent, not copied: whoever asks many questions gives them back.
+        (None, Some(Ok(shared))) => Ok(mem::take(shared)),
+        (None, Some(Err(unfit))) => Err(unfit.clone()),
         (None, None) => Ok(Vec::new()),
     };
     let entities = match entities {
@@ -251,6 +254,11 @@ impl Common {
         let read = context(shared.clone(), snapshot, action);
         self.contexts.insert(action.clone(), read.clone());
         read
+    }
+
+    /// The entities in common, if there are any that can be used.
+    pub(super) fn entities(&mut self) -> Option<&mut Vec<Entity>> {
+        self.entities.as_mut()?.as_mut().ok()
     }
 
     pub(super) fn explain(&self) -> bool {

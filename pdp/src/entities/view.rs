@@ -27,6 +27,8 @@ pub(crate) struct View<'a> {
     given: HashMap<Uid, Given, ByUid>,
     /// Stored entities below given ones, that were looked at.
     touched: Box<[Touched]>,
+    /// Steps that the given entities took.
+    given_steps: usize,
     /// Steps taken so far.
     steps: Cell<usize>,
     failure: OnceCell<ViewError>,
@@ -69,6 +71,7 @@ impl<'a> View<'a> {
             entities,
             given: HashMap::default(),
             touched: Box::default(),
+            given_steps: 0,
             steps: Cell::new(0),
             failure: OnceCell::new(),
         }
@@ -113,7 +116,14 @@ impl<'a> View<'a> {
                 given.stored = stored;
             }
         }
+        view.given_steps = view.steps.get();
         Ok(view)
+    }
+
+    /// Begins another question: it has all of its steps before it, and nothing has failed.
+    pub(crate) fn begin(&mut self) {
+        self.steps.set(self.given_steps);
+        self.failure.take();
     }
 
     /// An entity with all of its ancestors; `None` when there is none of this name.

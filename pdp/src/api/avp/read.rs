@@ -1,6 +1,7 @@
 //! Bytes into questions.
 
 use std::collections::HashMap;
+use std::mem;
 
 use cedar_policy::{Context, Entity, EntityUid};
 use serde::Deserialize;
@@ -49,14 +50,14 @@ pub fn read_bytes(
 ) -> Result<Option<Question>, String> {
     let read = || {
         let input: Input = parse(body, nesting)?;
-        let entities = entities(input.entities, usize::MAX, nesting, snapshot, namespace)?;
+        let mut entities = entities(input.entities, usize::MAX, nesting, snapshot, namespace)?;
         let item = Item {
             principal: input.principal,
             action: input.action,
             resource: input.resource,
             context: input.context,
         };
-        Ok::<_, Fault>(question(&item, nesting, snapshot, namespace)?.with(entities))
+        Ok::<_, Fault>(question(&item, nesting, snapshot, namespace)?.with(&mut entities))
     };
     match read().map_err(|fault| fault.message().to_owned())? {
         Reading::Question(question) => Ok(Some(*question)),
@@ -278,16 +279,16 @@ fn missing(member: &str) -> Invalid {
 // === impl Asked ===
 
 impl Asked {
-    /// The question over these entities.
-    pub(super) fn with(self, entities: Entities) -> Reading {
+    /// The question over these entities, which it borrows: what asks it gives them back.
+    pub(super) fn with(self, entities: &mut Entities) -> Reading {
         let Self { scope, context } = self;
         let outside = |member: &str, message: String, scope| {
             Reading::OutsideSchema(Box::new(scope), format!("{member}: {message}"))
         };
         let (context, entities) = match (context, entities) {
             (Err(message), _) => return outside("context", message, scope),
-            (_, Err(message)) => return outside("entities", message, scope),
-            (Ok(context), Ok(entities)) => (context, entities),
+            (_, Err(message)) => return outside("entities", message.clone(), scope),
+            (Ok(context), Ok(entities)) => (context, mem::take(entities)),
         };
         let Scope {
             principal,

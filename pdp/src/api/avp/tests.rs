@@ -277,12 +277,28 @@ proptest! {
         }).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         SERVED.with(|served| runtime.block_on(async {
+            // What a batch lends from question to question is what Cedar's own authorizer gets too.
+            served.pdp.verify(1.0);
+            let together: Vec<Value> = asked.iter().map(|(native, _)| {
+                let mut item = native.clone();
+                item.as_object_mut().unwrap().remove("entities");
+                item
+            }).collect();
+            let together = json!({ "requests": together, "entities": cedar });
+            let (_, together) = served.post("/v1/authorize/batch", together.to_string()).await;
             let requests: Vec<&Value> = asked.iter().map(|(_, aws)| aws).collect();
             let batch = json!({ "policyStoreId": "PSEXAMPLE", "requests": requests, "entities": entities });
             let (batch_status, batch) = call(served, "BatchIsAuthorized", &batch).await;
             let mut refused = false;
             for (index, (native, aws)) in asked.iter().enumerate() {
                 let (native_status, native) = served.post("/v1/authorize", native.to_string()).await;
+                let item = &together["results"][index];
+                assert_eq!(item.get("error").is_some(), native_status != StatusCode::OK);
+                if native_status == StatusCode::OK {
+                    for member in ["decision", "determining_policies", "errors", "source"] {
+                        assert_eq!(item[member], native[member], "{member}");
+                    }
+                }
                 let mut single = aws.clone();
                 single["policyStoreId"] = json!("default");
                 single["entities"] = entities.clone();
