@@ -48,7 +48,7 @@ enum Command {
     Check(check::Args),
     /// Decide one request, or an array of them, from files
     Authorize(authorize::Args),
-    /// Make keys and tokens for development and tests
+    /// Explain a token; make keys and tokens for development and tests
     Token(token::Args),
     /// Print what the configuration may hold
     Config(config::Args),
@@ -115,13 +115,22 @@ pub(crate) fn block_on<F: Future<Output = ExitCode>>(future: F) -> ExitCode {
     }
 }
 
-/// Help and version are answers; everything else is a mistake in the call. `authorize` promises 2
-/// for a deny, so a mistake in its call is 1, "could not be asked".
+/// Help and version are answers; everything else is a mistake in the call. `authorize` and `token
+/// inspect` promise 2 for a no, so a mistake in their call is 1, "could not be asked".
 fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ if arguments.get(1).is_some_and(|name| name == "authorize") => ExitCode::from(1),
+        _ if is_question(arguments) => ExitCode::from(1),
         _ => ExitCode::from(EX_USAGE),
+    }
+}
+
+fn is_question(arguments: &[OsString]) -> bool {
+    let mut words = arguments.iter().skip(1);
+    match words.next() {
+        Some(name) if name == "authorize" => true,
+        Some(name) if name == "token" => words.next().is_some_and(|name| name == "inspect"),
+        _ => false,
     }
 }

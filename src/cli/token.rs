@@ -1,5 +1,7 @@
-//! `portcullis token`: keys and tokens for development and tests. Production tokens come from an
-//! identity provider.
+//! `portcullis token`: why a token is accepted or refused, and keys and tokens for development and
+//! tests. Production tokens come from an identity provider.
+
+mod inspect;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dev_issuer::{Algorithm, SigningKey};
+use dev_issuer::{Algorithm, Draft, Shape, SigningKey};
 use serde_json::{Map, Value, json};
 use settings::Span;
 
@@ -32,6 +34,8 @@ enum Command {
     Keygen(Keygen),
     /// Print a token signed with such a key (development and tests only)
     Mint(Mint),
+    /// Say, claim by claim, why a token is accepted or refused
+    Inspect(inspect::Inspect),
 }
 
 #[derive(clap::Args)]
@@ -55,18 +59,30 @@ struct Mint {
     /// The issuer (`iss`)
     #[arg(long)]
     iss: String,
-    /// An audience (`aud`); may be repeated
+    /// What kind of token: first_party, cognito, cognito-id or service
+    #[arg(long, value_name = "KIND", default_value = "first_party")]
+    kind: Shape,
+    /// An audience (`aud`), or the app client of a Cognito token; may be repeated
     #[arg(long, required = true)]
     aud: Vec<String>,
     /// The subject (`sub`)
     #[arg(long)]
     sub: String,
-    /// A role (an element of `roles`); may be repeated
+    /// The user name of a Cognito token [default: the subject]
+    #[arg(long)]
+    username: Option<String>,
+    /// A role or group (an element of `roles` or `cognito:groups`); may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
     /// A scope, or several separated by spaces (`scope`); may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// The user for whom a service acts (`act.sub`)
+    #[arg(long, value_name = "SUB")]
+    act: Option<String>,
+    /// A scope of that user's (`act.scope`); may be repeated
+    #[arg(long = "act-scope", value_name = "SCOPE", requires = "act")]
+    act_scopes: Vec<String>,
     /// Any claim, its value in JSON, over all others: --claim 'email="a@example.com"'
     #[arg(long = "claim", value_name = "NAME=JSON", value_parser = parse_claim)]
     claims: Vec<(String, Value)>,
@@ -80,6 +96,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
     let done = match args.command {
         Command::Keygen(keygen) => keygen.run(),
         Command::Mint(mint) => mint.run(),
+        Command::Inspect(inspect) => return inspect.run(),
     };
     match done {
         Ok(text) => match writeln!(io::stdout().lock(), "{text}") {
@@ -131,26 +148,26 @@ impl Mint {
     }
 
     fn claims(self, now: u64, token_id: &str) -> Value {
-        let mut claims = Map::new();
-        claims.insert("iss".to_owned(), json!(self.iss));
-        let audience = match self.aud.as_slice() {
-            [one] => json!(one),
-            more => json!(more),
+        let act = self.act.map(|subject| {
+            if self.act_scopes.is_empty() {
+                json!({ "sub": subject })
+            } else {
+                json!({ "sub": subject, "scope": self.act_scopes.join(" ") })
+            }
+        });
+        let draft = Draft {
+            issuer: self.iss,
+            audiences: self.aud,
+            subject: self.sub,
+            username: self.username,
+            groups: self.roles,
+            scopes: self.scopes,
+            token_id: token_id.to_owned(),
+            issued_at: now,
+            lifetime: self.ttl.0.as_secs(),
+            act,
         };
-        claims.insert("aud".to_owned(), audience);
-        claims.insert("sub".to_owned(), json!(self.sub));
-        claims.insert("iat".to_owned(), json!(now));
-        claims.insert(
-            "exp".to_owned(),
-            json!(now.saturating_add(self.ttl.0.as_secs())),
-        );
-        claims.insert("jti".to_owned(), json!(token_id));
-        if !self.roles.is_empty() {
-            claims.insert("roles".to_owned(), json!(self.roles));
-        }
-        if !self.scopes.is_empty() {
-            claims.insert("scope".to_owned(), json!(self.scopes.join(" ")));
-        }
+        let mut claims = draft.claims(self.kind);
         claims.extend(self.claims);
         Value::Object(claims)
     }
@@ -200,6 +217,7 @@ mod tests {
         match cli.args.command {
             Command::Keygen(keygen) => keygen.run(),
             Command::Mint(mint) => mint.run(),
+            Command::Inspect(_) => Err("runs by itself".to_owned()),
         }
     }
 

@@ -39,6 +39,8 @@ mod headers;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod key_sets;
+#[cfg(test)]
 mod native_api;
 #[cfg(test)]
 mod no_bypass;
@@ -54,6 +56,8 @@ mod secrets;
 mod sessions;
 #[cfg(test)]
 mod signatures;
+#[cfg(test)]
+mod token_kinds;
 #[cfg(test)]
 mod token_structure;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Do issuers make principals that the schema knows?
 
 use cedar_policy::EntityTypeName;
-use identity::config::{AttributeSource, IssuerConfig};
+use identity::config::{AttributeSource, IssuerConfig, Kind, PrincipalConfig};
 
 use super::vocabulary::{AttributeKind, Vocabulary, hint, listed};
 use super::{Findings, Parts, Place};
@@ -12,9 +12,14 @@ pub(super) fn check(parts: &Parts<'_>, vocabulary: &Vocabulary<'_>, findings: &m
             parts,
             vocabulary,
             index,
+            key: "principal",
             findings: &mut *findings,
         };
         check.issuer(issuer);
+        if issuer.kind == Kind::Service {
+            check.key = "on_behalf_of";
+            check.acted_for(issuer);
+        }
     }
 }
 
@@ -22,13 +27,15 @@ struct IssuerCheck<'c> {
     parts: &'c Parts<'c>,
     vocabulary: &'c Vocabulary<'c>,
     index: usize,
+    /// Which of the issuer's mappings is looked at.
+    key: &'static str,
     findings: &'c mut Findings,
 }
 
 impl IssuerCheck<'_> {
     fn issuer(&mut self, issuer: &IssuerConfig) {
         let principal = &issuer.principal;
-        let Some(principal_type) = self.known_type("type", &principal.entity_type) else {
+        let Some(principal_type) = self.mapping(principal) else {
             return;
         };
         if !self
@@ -42,6 +49,28 @@ impl IssuerCheck<'_> {
             );
             self.findings.warning(self.place("type"), message);
         }
+    }
+
+    /// The users that services act for. Without a word about them they are of a type that a schema need not know, as
+    /// long as no service acts for anybody.
+    fn acted_for(&mut self, issuer: &IssuerConfig) {
+        if let Some(user) = &issuer.on_behalf_of {
+            self.mapping(user);
+            return;
+        }
+        let name = PrincipalConfig::default().entity_type;
+        let entity_type = self.parts.namespace.entity_type(&name);
+        if entity_type.is_ok_and(|entity_type| !self.vocabulary.has_type(&entity_type)) {
+            let message = format!(
+                "the schema has no entity type `{name}`: services that act for users are denied everything"
+            );
+            self.findings.warning(self.place("type"), message);
+        }
+    }
+
+    /// What any mapping must be; the type that it makes.
+    fn mapping(&mut self, principal: &PrincipalConfig) -> Option<EntityTypeName> {
+        let principal_type = self.known_type("type", &principal.entity_type)?;
         if let Some(groups) = &principal.groups
             && let Some(group_type) = self.known_type("groups.type", &groups.entity_type)
         {
@@ -58,11 +87,12 @@ impl IssuerCheck<'_> {
                 );
             }
         }
-        self.attributes(issuer, &principal_type);
+        self.attributes(principal, &principal_type);
+        Some(principal_type)
     }
 
-    fn attributes(&mut self, issuer: &IssuerConfig, principal_type: &EntityTypeName) {
-        let attributes = &issuer.principal.attributes;
+    fn attributes(&mut self, principal: &PrincipalConfig, principal_type: &EntityTypeName) {
+        let attributes = &principal.attributes;
         for (name, source) in attributes {
             let key = format!("attributes.{name}");
             match (self.vocabulary.attribute(principal_type, name), source) {
@@ -122,6 +152,6 @@ impl IssuerCheck<'_> {
     }
 
     fn place(&self, key: &str) -> Place {
-        Place::Configuration(format!("issuers[{}].principal.{key}", self.index))
+        Place::Configuration(format!("issuers[{}].{}.{key}", self.index, self.key))
     }
 }

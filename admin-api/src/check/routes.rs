@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use authn_proxy::config::RouteConfig;
+use authn_proxy::config::{CallerKind, RouteConfig};
 use cedar_policy::{EntityTypeName, EntityUid};
+use identity::config::{IssuerConfig, Kind};
 
 use super::vocabulary::{AttributeKind, Vocabulary, hint, listed};
 use super::{Findings, Parts, Place};
@@ -45,7 +46,7 @@ struct RouteCheck<'c> {
     findings: &'c mut Findings,
 }
 
-impl RouteCheck<'_> {
+impl<'c> RouteCheck<'c> {
     /// The action that the route asks for, when the schema knows it.
     fn route(&mut self, route: &RouteConfig) -> Option<EntityUid> {
         let action = self.action(route);
@@ -88,7 +89,7 @@ impl RouteCheck<'_> {
             );
             return None;
         }
-        let issuers = self.parts.issuers;
+        let issuers = self.callers(route)?;
         let callers: Vec<EntityTypeName> = issuers
             .iter()
             .filter_map(|issuer| {
@@ -110,6 +111,26 @@ impl RouteCheck<'_> {
             );
         }
         Some(action)
+    }
+
+    /// The issuers of those who may call.
+    fn callers(&mut self, route: &RouteConfig) -> Option<Vec<&'c IssuerConfig>> {
+        let callers = route.callers.as_deref().unwrap_or(&[CallerKind::User]);
+        let may_call = |issuer: &&IssuerConfig| {
+            callers.contains(match issuer.kind {
+                Kind::Cognito | Kind::FirstParty => &CallerKind::User,
+                Kind::Service => &CallerKind::Service,
+            })
+        };
+        let issuers: Vec<_> = self.parts.issuers.iter().filter(may_call).collect();
+        if issuers.is_empty() && !self.parts.issuers.is_empty() && !callers.is_empty() {
+            self.problem(
+                "callers",
+                "nobody can pass: no issuer is for these callers".to_owned(),
+            );
+            return None;
+        }
+        Some(issuers)
     }
 
     fn resource(&mut self, route: &RouteConfig) -> Option<EntityTypeName> {

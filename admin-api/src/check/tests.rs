@@ -54,6 +54,60 @@ fn route(action: &str, resource: &str) -> Value {
 }
 
 #[test]
+fn services_and_the_users_that_they_act_for() {
+    let (schema, _) = Schema::from_cedarschema_str(SCHEMA).expect("a schema");
+    let namespace = Namespace::new(Some("Shop")).expect("a namespace");
+    let service = |on_behalf_of: Value| -> IssuerConfig {
+        let principal = json!({ "type": "Guest" });
+        let issuer =
+            json!({ "kind": "service", "principal": principal, "on_behalf_of": on_behalf_of });
+        serde_json::from_value(issuer).expect("an issuer")
+    };
+    let found = |issuer: IssuerConfig, callers: Value| {
+        let mut routes = route("read", "Order");
+        routes[0]["callers"] = callers;
+        let routes: Vec<RouteConfig> = serde_json::from_value(routes).expect("routes");
+        let findings = check(&Parts {
+            schema: &schema,
+            namespace: &namespace,
+            routes: &routes,
+            issuers: &[issuer],
+        });
+        let warnings = findings.warnings.iter().map(render);
+        let warnings = warnings.filter(|warning| warning.starts_with("issuers"));
+        [problems(&findings), warnings.collect()].concat()
+    };
+    let both = json!(["user", "service"]);
+    let customer = json!({ "type": "Customer", "groups": { "claim": "teams", "type": "Team" } });
+    assert_eq!(found(service(customer.clone()), both.clone()), [""; 0]);
+    assert_eq!(
+        found(service(customer), json!(["user"])),
+        ["routes[0].callers: nobody can pass: no issuer is for these callers"]
+    );
+    assert_eq!(
+        found(service(json!({ "type": "Custmer" })), both.clone()),
+        [
+            "issuers[0].on_behalf_of.type: the schema has no entity type `Shop::Custmer`; did you mean `Shop::Customer`?"
+        ]
+    );
+    assert_eq!(
+        found(
+            service(json!({ "type": "Customer", "attributes": { "since": "since" } })),
+            both.clone()
+        ),
+        [
+            "issuers[0].on_behalf_of.attributes.since: attribute `since` of `Shop::Customer` is of a type that no claim gives: String, Long, Bool and Set<String> are"
+        ]
+    );
+    assert_eq!(
+        found(service(Value::Null), both),
+        [
+            "issuers[0].on_behalf_of.type: the schema has no entity type `User`: services that act for users are denied everything"
+        ]
+    );
+}
+
+#[test]
 fn what_fits_is_not_mentioned() {
     let routes = json!([
         { "match": "GET /health", "public": true },

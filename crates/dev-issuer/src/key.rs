@@ -41,6 +41,9 @@ pub enum Error {
     /// The algorithm's name is none of ours.
     #[error("unknown algorithm `{0}`: ES256 and RS256 are known")]
     UnknownAlgorithm(String),
+    /// The kind of token is none of ours.
+    #[error("unknown kind `{0}`: first_party, cognito, cognito-id and service are known")]
+    UnknownShape(String),
     /// The text is not the JSON of a private JWK.
     #[error("not a private JWK: {0}")]
     NotAJwk(String),

@@ -3,9 +3,11 @@
 //! It signs whatever it is given, hostile tokens included, and therefore has no place in production.
 
 mod der;
+mod draft;
 mod jwk;
 mod key;
 
+pub use draft::{Draft, Shape};
 pub use key::{Algorithm, Error, SigningKey};
 
 use serde_json::{Value, json};

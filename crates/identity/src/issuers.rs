@@ -209,9 +209,9 @@ impl Issuers {
         self.issuers.iter().map(status).collect()
     }
 
-    /// What [`Issuers::run`] does each time it wakes up.
-    #[cfg(test)]
-    pub(crate) async fn refresh_if_due(&self) {
+    /// What [`Issuers::run`] does each time it wakes up: fetches the keys whose time has come. For
+    /// commands that ask once and end.
+    pub async fn refresh(&self) {
         for store in &self.stores {
             store.refresh_if_due().await;
         }

@@ -3,6 +3,7 @@
 mod claims;
 mod config;
 mod keys;
+mod kinds;
 mod properties;
 mod server;
 mod structure;

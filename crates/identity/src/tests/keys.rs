@@ -36,7 +36,7 @@ impl Remote {
 
     /// What the background task does when it wakes up.
     async fn refresh(&self) {
-        self.issuers.refresh_if_due().await;
+        self.issuers.refresh().await;
     }
 
     fn publish(&self, keys: &[&SigningKey]) {
@@ -407,7 +407,7 @@ async fn two_issuers_with_one_url_share_its_fetches() {
     };
     let configs = [entry("a", "cloud-app"), entry("b", "other")];
     let issuers = issuers(&configs, Path::new("/"), &clock).unwrap();
-    issuers.refresh_if_due().await;
+    issuers.refresh().await;
     assert_eq!(server.hits(), 1);
     assert_eq!(
         issuers
@@ -432,15 +432,15 @@ async fn a_file_is_read_again_when_it_changes() {
         |key: &SigningKey| outcome(&issuers.verify_now(&key.sign_jwt(Map::new(), &claims())));
     assert_eq!(judge(&old), "ok");
     std::fs::write(&path, jwks(&[&new]).to_string()).unwrap();
-    issuers.refresh_if_due().await;
+    issuers.refresh().await;
     assert_eq!(judge(&new), "ok");
     assert_eq!(judge(&old), "keys_refreshing");
     std::fs::write(&path, "half a file").unwrap();
-    issuers.refresh_if_due().await;
+    issuers.refresh().await;
     assert_eq!(judge(&new), "ok");
     assert!(issuers.keys()[0].last_error.is_some());
     std::fs::remove_file(&path).unwrap();
-    issuers.refresh_if_due().await;
+    issuers.refresh().await;
     assert_eq!(judge(&new), "ok");
 }
 

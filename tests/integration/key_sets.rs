@@ -1,0 +1,293 @@
+//! Issuers' keys over the network: outages, garbage, rotation, and kids that nobody knows.
+
+use crate::harness::http1::{exchange, get};
+use crate::harness::sidecar::{Sidecar, command};
+use crate::harness::table::{Expect, Table, bearer};
+use crate::harness::tokens::{ISSUER, KEYS, reader, with};
+use crate::harness::upstream::Upstream;
+use crate::harness::workspace::Workspace;
+use crate::harness::{PATIENCE, until};
+use Expect::{BadToken, Forwarded, Refused};
+use dev_issuer::{Algorithm, SigningKey, jwks};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+const BAD: Expect = BadToken("invalid_token");
+const TARGET: &str = "/v1/documents/report";
+
+/// A JWKS endpoint that can misbehave, differently at each path.
+struct KeyServer {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    answers: HashMap<String, Answer>,
+    hits: HashMap<String, usize>,
+}
+
+#[derive(Clone)]
+enum Answer {
+    /// All of it.
+    Whole(String),
+    /// Nothing, on a connection that stays open.
+    Silence,
+    /// One byte now and then, for ever.
+    Drip,
+}
+
+// === impl KeyServer ===
+
+impl KeyServer {
+    fn start() -> KeyServer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = Arc::clone(&shared);
+                // The client hangs up as it likes.
+                thread::spawn(move || drop(answer(stream, &state)));
+            }
+        });
+        KeyServer { address, state }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn set(&self, path: &str, answer: Answer) {
+        self.state.lock().unwrap().answers.insert(path.to_owned(), answer);
+    }
+
+    fn publish(&self, path: &str, keys: &[&SigningKey]) {
+        self.set(path, ok(&jwks(keys).to_string()));
+    }
+
+    fn hits(&self, path: &str) -> usize {
+        self.state.lock().unwrap().hits.get(path).copied().unwrap_or(0)
+    }
+}
+
+fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let answer = {
+        let mut state = state.lock().unwrap();
+        *state.hits.entry(path.clone()).or_default() += 1;
+        state.answers.get(&path).cloned()
+    };
+    match answer {
+        None => Ok(()),
+        Some(Answer::Whole(text)) => stream.write_all(text.as_bytes()),
+        // Ends when the client hangs up.
+        Some(Answer::Silence) => stream.read_exact(&mut byte),
+        Some(Answer::Drip) => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{")?;
+            loop {
+                stream.write_all(b" ")?;
+                thread::park_timeout(std::time::Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+fn ok(body: &str) -> Answer {
+    said("200 OK", "", body)
+}
+
+fn said(status: &str, lines: &str, body: &str) -> Answer {
+    let length = body.len();
+    Answer::Whole(format!("HTTP/1.1 {status}\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n{body}"))
+}
+
+fn entry(name: &str, issuer: &str, url: &str) -> Value {
+    json!({
+        "name": name, "kind": "first_party", "issuer": [issuer], "jwks": {"url": url}, "audiences": ["cloud-app"],
+        "algorithms": ["ES256", "RS256"], "leeway": "30s",
+        "principal": {"type": "User", "id": "sub", "groups": {"claim": "roles", "type": "Role"}},
+    })
+}
+
+fn signed(key: &SigningKey, issuer: &str) -> Vec<u8> {
+    let claims = with(&reader(), json!({"iss": issuer}));
+    bearer("GET", TARGET, &key.sign_jwt(Map::new(), &claims))
+}
+
+/// Status and code of one request.
+fn outcome(sidecar: &Sidecar, request: &[u8]) -> (u16, String) {
+    let answer = exchange(sidecar.proxy(), request).unwrap();
+    (answer.status, answer.code())
+}
+
+#[test]
+fn keys_that_cannot_be_had_are_no_verdict_and_need_no_restart() {
+    let server = KeyServer::start();
+    let good = jwks(&[&KEYS.es]).to_string();
+    let private: Value = serde_json::from_str(&KEYS.es.to_jwk_json().unwrap()).unwrap();
+    let many: Vec<Value> = (0..65).map(|n| json!({"kid": n.to_string(), "kty": "EC"})).collect();
+    let twins = json!({"keys": [KEYS.es.public_jwk(), KEYS.stranger.public_jwk()]}).to_string();
+    let elsewhere = format!("Location: {}\r\n", server.url("/elsewhere"));
+    server.publish("/elsewhere", &[&KEYS.es]);
+    let faults: Vec<(u16, &str, Option<Answer>)> = vec![
+        (68, "closed at once", None),
+        (64, "status 500", Some(said("500 Oops", "", &good))),
+        (64, "status 404", Some(said("404 Not Found", "", &good))),
+        (64, "a redirect", Some(said("302 Found", &elsewhere, &good))),
+        (64, "a permanent redirect", Some(said("308 Permanent Redirect", &elsewhere, &good))),
+        (65, "HTML", Some(ok("<html>It works!</html>"))),
+        (65, "an empty body", Some(ok(""))),
+        (65, "an empty set", Some(ok(r#"{"keys":[]}"#))),
+        (65, "null", Some(ok("null"))),
+        (65, "cut short", Some(ok(&good.replace("]}", "")))),
+        (65, "a body shorter than its length", Some(Answer::Whole(format!("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{good}")))),
+        (65, "a bomb", Some(said("200 OK", "Content-Encoding: gzip\r\n", "\u{1f}\u{8}bomb"))),
+        (66, "too large", Some(ok(&format!("{}{good}", " ".repeat(256 * 1024))))),
+        (66, "too many", Some(ok(&json!({"keys": many}).to_string()))),
+        (67, "drop by drop", Some(Answer::Drip)),
+        (67, "half open", Some(Answer::Silence)),
+        (67, "not HTTP", Some(Answer::Whole("\u{15}\u{3}\u{1}".to_owned()))),
+        (58, "two keys with one id", Some(ok(&twins))),
+        (63, "a private key", Some(ok(&json!({"keys": [private]}).to_string()))),
+    ];
+    let issuer = |index: usize| format!("https://issuer-{index}.test");
+    let path = |index: usize| format!("/{index}");
+    let mut entries = Vec::new();
+    for (index, (_, _, answer)) in faults.iter().enumerate() {
+        if let Some(answer) = answer {
+            server.set(&path(index), answer.clone());
+        }
+        entries.push(entry(&format!("issuer-{index}"), &issuer(index), &server.url(&path(index))));
+    }
+    let upstream = Upstream::start();
+    let workspace = Workspace::new(upstream.address()).set("/issuers", json!(entries));
+    let config = workspace.config_path();
+    let mut sidecar = Sidecar::spawn(command(&["serve", "-c", config.to_str().unwrap()]));
+    until("the last listener", PATIENCE, || sidecar.stdout().contains("telemetry listening on ").then_some(()));
+    sidecar.await_listening();
+    for index in 0..faults.len() {
+        until("a first attempt", PATIENCE, || (server.hits(&path(index)) > 0).then_some(()));
+    }
+    assert_eq!(get(sidecar.telemetry(), "/readyz", "").status, 503);
+    let mut table = Table::new(&sidecar, &upstream);
+    let unavailable = Refused(503, "keys_unavailable");
+    for (index, (case, what, _)) in faults.iter().enumerate() {
+        table.row(*case, what, &signed(&KEYS.es, &issuer(index)), unavailable);
+        table.row(*case, &format!("{what}, forged"), &signed(&KEYS.stranger, &issuer(index)), unavailable);
+    }
+    assert_eq!(server.hits("/elsewhere"), 0, "a redirect was followed");
+
+    // Everything is well again, and the same process finds out.
+    for index in 0..faults.len() {
+        server.publish(&path(index), &[&KEYS.es]);
+    }
+    for (index, (case, what, _)) in faults.iter().enumerate() {
+        let request = signed(&KEYS.es, &issuer(index));
+        until(what, 3 * PATIENCE, || (outcome(&sidecar, &request).0 == 200).then_some(()));
+        table.row(*case, what, &request, Forwarded);
+        table.row(*case, &format!("{what}, forged"), &signed(&KEYS.stranger, &issuer(index)), BAD);
+    }
+    until("readiness", PATIENCE, || (get(sidecar.telemetry(), "/readyz", "").status == 200).then_some(()));
+
+    // What goes bad behind a good set changes nothing.
+    for (index, (_, _, answer)) in faults.iter().enumerate() {
+        server.set(&path(index), answer.clone().unwrap_or(Answer::Silence));
+    }
+    let unknown = SigningKey::generate(Algorithm::Es256, "unknown").unwrap();
+    for (index, (case, what, _)) in faults.iter().enumerate() {
+        let hits = server.hits(&path(index));
+        let refreshing = Refused(503, "keys_refreshing");
+        table.row(*case, &format!("{what}, asked for a new key"), &signed(&unknown, &issuer(index)), refreshing);
+        assert_eq!(server.hits(&path(index)), hits + 1, "{what}");
+        table.row(*case, &format!("{what}, later"), &signed(&KEYS.es, &issuer(index)), Forwarded);
+    }
+    table.finish();
+    let metrics = get(sidecar.telemetry(), "/metrics", "").text();
+    for name in [
+        r#"portcullis_jwks_fetches_total{issuer="issuer-1",outcome="failed"}"#,
+        r#"portcullis_jwks_fetches_total{issuer="issuer-7",outcome="refused"}"#,
+        r#"portcullis_jwks_fetches_total{issuer="issuer-7",outcome="ok"} 1"#,
+        r#"portcullis_jwks_keys{issuer="issuer-7"} 1"#,
+        r#"portcullis_jwks_last_success_timestamp_seconds{issuer="issuer-7"}"#,
+        r#"portcullis_tokens_total{issuer="issuer-7",outcome="keys_unavailable"} 2"#,
+    ] {
+        assert!(metrics.contains(name), "{name}: {metrics}");
+    }
+}
+
+#[test]
+fn rotation_and_kids_that_nobody_knows() {
+    let key = |kid: &str| SigningKey::generate(Algorithm::Es256, kid).unwrap();
+    let (old, new, replaced) = (key("old"), key("new"), key("new"));
+    let server = KeyServer::start();
+    server.publish("/jwks", &[&old]);
+    let upstream = Upstream::start();
+    let workspace = Workspace::new(upstream.address()).set("/issuers", json!([entry("local", ISSUER, &server.url("/jwks"))]));
+    let sidecar = Sidecar::start(&workspace);
+    let mut table = Table::new(&sidecar, &upstream);
+    table.row(0, "the known key", &signed(&old, ISSUER), Forwarded);
+    assert_eq!(server.hits("/jwks"), 1);
+    for _ in 0..5 {
+        table.row(51, "a kid that a later fetch lacks", &signed(&key("stranger"), ISSUER), BAD);
+    }
+    assert_eq!(server.hits("/jwks"), 2, "repeats of one kid cost nothing");
+
+    // 53: as fast as they can be sent.
+    let mut seen = HashMap::new();
+    let claims = with(&reader(), json!({}));
+    let started = std::time::Instant::now();
+    for number in 0..500 {
+        let header = Map::from_iter([("kid".to_owned(), json!(format!("junk-{number}")))]);
+        let request = bearer("GET", TARGET, &old.sign_jwt(header, &claims));
+        *seen.entry(outcome(&sidecar, &request)).or_insert(0) += 1;
+    }
+    let intervals = usize::try_from(started.elapsed().as_secs() / 10).unwrap();
+    assert!(server.hits("/jwks") <= 4 + intervals, "{} fetches: {seen:?}", server.hits("/jwks"));
+    let expected = [(401, "invalid_token".to_owned()), (503, "keys_refreshing".to_owned())];
+    assert!(seen.keys().all(|outcome| expected.contains(outcome)), "{seen:?}");
+    table.row(53, "the known key, meanwhile", &signed(&old, ISSUER), Forwarded);
+    if intervals == 0 {
+        table.row(52, "an unknown kid while fetches are spent", &signed(&key("late"), ISSUER), Refused(503, "keys_refreshing"));
+    }
+
+    // 54, 55: the new key is never said to be wrong, and accepted within an interval.
+    server.publish("/jwks", &[&old, &new]);
+    let request = signed(&new, ISSUER);
+    until("the new key", PATIENCE, || match outcome(&sidecar, &request) {
+        (200, _) => Some(()),
+        other => {
+            assert_eq!(other, (503, "keys_refreshing".to_owned()));
+            None
+        }
+    });
+    table.row(55, "the old key, in the overlap", &signed(&old, ISSUER), Forwarded);
+
+    // 57: other material under the same id; 56: the old key withdrawn with it.
+    server.publish("/jwks", &[&replaced]);
+    let request = signed(&replaced, ISSUER);
+    until("the replaced key", 2 * PATIENCE, || match outcome(&sidecar, &request) {
+        (200, _) => Some(()),
+        other => {
+            assert_eq!(other, (401, "invalid_token".to_owned()));
+            None
+        }
+    });
+    table.row(57, "the material that was replaced", &signed(&new, ISSUER), BAD);
+    let withdrawn = outcome(&sidecar, &signed(&old, ISSUER));
+    assert!(expected.contains(&withdrawn), "{withdrawn:?}");
+    until("the verdict on the withdrawn key", PATIENCE, || (outcome(&sidecar, &signed(&old, ISSUER)) == expected[0]).then_some(()));
+    table.finish();
+}
