@@ -14,6 +14,8 @@ use std::thread;
 const REVOKED: Expect = BadToken("session_revoked");
 const INVALID: Expect = BadToken("invalid_token");
 const UNAVAILABLE: Expect = Refused(503, "session_store_unavailable");
+/// The issuer of services' tokens.
+const SERVICES: &str = "https://services.depot.test";
 const TARGET: &str = "/v1/documents/report";
 
 /// The depot pack, its first issuer with sessions at `url`.
@@ -223,4 +225,80 @@ fn sessions_without_redis_are_a_mistake() {
         assert_eq!(output.status.code(), Some(64), "{said}");
         assert!(said.contains(key), "{said}");
     }
+}
+
+/// Case 106: a service does for a user only what the user could still do.
+#[test]
+fn the_user_that_a_service_acts_for() {
+    let (upstream, redis) = (Upstream::start(), Redis::start());
+    let service = json!({
+        "name": "services", "kind": "service", "issuer": [SERVICES], "jwks": {"file": "jwks.json"}, "algorithms": ["ES256"],
+        "principal": {"type": "Service", "id": "sub"}, "on_behalf_of": {"type": "User", "id": "sub"},
+    });
+    let route = json!({
+        "match": "GET /v1/documents/{id}", "action": "view", "resource": {"type": "Document", "id": "{id}"}, "callers": ["user", "service"],
+    });
+    let workspace = || {
+        let workspace = Workspace::new(upstream.address()).set("/issuers/1", service.clone()).set("/routes/0", route.clone());
+        let schema = include_str!("pack/depot.cedarschema").replace("principal: [User]", "principal: [User, Service]");
+        workspace.write("depot.cedarschema", &schema.replace("entity Role;", "entity Role;\n  entity Service;"));
+        workspace.write("policies/services.cedar", r#"@id("services") permit (principal is Depot::Service, action == Depot::Action::"view", resource);"#);
+        workspace
+    };
+    let now = now();
+    let acting = |act: Value| {
+        KEYS.token(&json!({
+            "iss": SERVICES, "aud": "internal", "sub": "spn:bff", "token_use": "svc", "jti": "j-bff", "iat": now, "exp": now + 300, "act": act,
+        }))
+    };
+    let in_session = acting(json!({"sub": "rita", "sid": "s-rita", "sidv": 1}));
+    let plain = acting(json!({"sub": "rita"}));
+
+    // Their session and `valid_after` count wherever there is a Redis, whatever the service's own tokens need.
+    let shared = workspace().set("/redis", json!({"url": redis.url(), "timeout": "5s"}));
+    let sidecar = Sidecar::start(&shared);
+    let mut table = Table::new(&sidecar, &upstream);
+    table.token(106, "no session", &in_session, REVOKED);
+    redis.open_session("s-rita", "rita", 1);
+    table.token(106, "an open session", &in_session, Forwarded);
+    table.token(106, "no session is named", &plain, Forwarded);
+    redis.open_session("s-rita", "olga", 1);
+    table.token(106, "another's session", &in_session, REVOKED);
+    redis.open_session("s-rita", "rita", 2);
+    table.token(106, "the session has moved on", &in_session, REVOKED);
+    redis.open_session("s-rita", "rita", 1);
+    redis.set("valid_after:rita", &(now + 1).to_string());
+    table.token(106, "all of the user is revoked", &in_session, REVOKED);
+    table.token(106, "all of the user is revoked, and no session named", &plain, REVOKED);
+    redis.delete("valid_after:rita");
+    redis.set("revoked:jti:j-bff", "1");
+    table.token(106, "the service's tokens are not looked up", &plain, Forwarded);
+    redis.set("sid:s-rita", "garbage");
+    table.token(106, "garbage", &in_session, UNAVAILABLE);
+    redis.open_session("s-rita", "rita", 1);
+    table.finish();
+
+    // With `session` and `user_status` the service's own token counts, and the user's status.
+    let strict = shared.set("/issuers/1/session", json!("redis")).set("/issuers/1/user_status", json!("redis"));
+    let sidecar = Sidecar::start(&strict);
+    let mut table = Table::new(&sidecar, &upstream);
+    redis.set("user:rita", r#"{"enabled":true,"status":"active"}"#);
+    table.token(106, "the service's token is revoked", &in_session, REVOKED);
+    redis.delete("revoked:jti:j-bff");
+    table.token(106, "an active user", &in_session, Forwarded);
+    redis.set("valid_after:spn:bff", &(now + 1).to_string());
+    table.token(106, "all of the service is revoked", &in_session, REVOKED);
+    redis.delete("valid_after:spn:bff");
+    redis.set("user:rita", r#"{"enabled":false,"status":"active"}"#);
+    table.token(106, "a disabled user", &in_session, Refused(403, "user_disabled"));
+    redis.delete("user:rita");
+    table.token(106, "a deleted user", &in_session, Refused(403, "user_not_active"));
+    table.finish();
+
+    // Without a Redis nobody can say whether a session is open.
+    let sidecar = Sidecar::start(&workspace());
+    let mut table = Table::new(&sidecar, &upstream);
+    table.token(106, "a session that nobody can look up", &in_session, UNAVAILABLE);
+    table.token(106, "no session, and nowhere to revoke it", &plain, Forwarded);
+    table.finish();
 }

@@ -162,6 +162,33 @@ fn a_pool_that_does_not_answer() {
     table.finish();
 }
 
+/// The same for the way to the pool: refused, silent, garbled, and back again.
+#[test]
+fn the_wire_to_the_pool_is_spoilt() {
+    let (upstream, cognito) = (Upstream::start(), Cognito::start());
+    let relay = Relay::to(cognito.address());
+    let workspace = with_pool(&upstream, &cognito).set("/cognito/endpoint", json!(format!("http://{}", relay.address())));
+    let workspace = workspace.set("/cognito/timeout", json!("1s")).set("/cognito/requests_per_second_alone", json!(1000));
+    let sidecar = Sidecar::start(&workspace);
+    for (number, wire) in [Wire::Cut, Wire::Silent, Wire::Garbage].into_iter().enumerate() {
+        relay.set(wire);
+        let sidecar = &sidecar;
+        thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|user| scope.spawn(move || (user, status_of(sidecar, &token_of(&format!("user{number}-{user}")))))).collect();
+            for one in asking {
+                let (user, status) = one.join().unwrap();
+                assert_eq!(status, (503, "user_status_unavailable".to_owned()), "{wire:?}, user {user}");
+            }
+        });
+        relay.set(Wire::Good);
+        until("the pool to be reached again", PATIENCE, || {
+            let (status, code) = status_of(sidecar, &token_of(&format!("user{number}-0")));
+            assert!(status == 200 || code == "user_status_unavailable", "{wire:?}: {status} {code}");
+            (status == 200).then_some(())
+        });
+    }
+}
+
 /// Case 118 over two instances: a burst of first requests of one user is one question to the pool.
 #[test]
 fn one_question_from_two_instances() {

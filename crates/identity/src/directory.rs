@@ -138,7 +138,8 @@ impl Directory {
             pool: config.user_pool_id.clone(),
             region: config.region.clone(),
             endpoint: config.endpoint.clone(),
-            timeout: config.timeout.0,
+            // The rest is for what comes before and after, so that a pool that hangs is told from what does not.
+            timeout: config.timeout.0 * 4 / 5,
             client: OnceCell::new(),
             clock,
             paused_until: Mutex::new(Duration::ZERO),

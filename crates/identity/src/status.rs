@@ -74,6 +74,8 @@ const STALENESS: Duration = Duration::from_secs(30);
 /// The age from which on a fact is asked for anew, between the two so that instances do not ask all at once.
 const REFRESH_FROM: Duration = Duration::from_secs(18);
 const REFRESH_SPREAD: Duration = Duration::from_secs(6);
+/// The pause after a refresh that failed.
+const REFRESH_AGAIN: Duration = Duration::from_secs(2);
 /// What facts may take up in memory, in bytes.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// The most questions under way; more are not begun.
@@ -228,12 +230,25 @@ impl Users {
         let mut flights = lock(&self.flights);
         if flights
             .get(username)
-            .is_some_and(|flight| flight.number == number)
+            .is_none_or(|flight| flight.number != number)
         {
-            flights.remove(username);
-            if let Ok(fact) = outcome {
-                self.memory.insert(Arc::clone(username), Arc::clone(fact));
-            }
+            return;
+        }
+        flights.remove(username);
+        let kept = match outcome {
+            Ok(fact) => Some(Arc::clone(fact)),
+            // What is known holds as long as before; only the next attempt to refresh it waits, so that a pool in
+            // trouble is not asked at every request.
+            Err(_) => self.memory.get(username).map(|known| {
+                Arc::new(Fact {
+                    record: known.record.clone(),
+                    good_until: known.good_until,
+                    refresh_at: self.clock.elapsed().saturating_add(REFRESH_AGAIN),
+                })
+            }),
+        };
+        if let Some(fact) = kept {
+            self.memory.insert(Arc::clone(username), fact);
         }
     }
 

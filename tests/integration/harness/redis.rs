@@ -1,8 +1,9 @@
 //! A real `redis-server`: started on a free port, spoken to in raw RESP, killed, paused and restarted by tests.
 
-use super::{PATIENCE, until};
+use super::{PATIENCE, peers, until};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -10,6 +11,8 @@ use tempfile::TempDir;
 pub(crate) struct Redis {
     folder: TempDir,
     address: SocketAddr,
+    /// Where it speaks TLS, when it does.
+    tls: Option<SocketAddr>,
     child: Option<Child>,
 }
 
@@ -35,8 +38,17 @@ impl Redis {
 
     /// The place where a server will be, once [`Redis::run`] starts it.
     pub(crate) fn stopped() -> Redis {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Redis { folder: TempDir::new().unwrap(), address, child: None }
+        Redis { folder: TempDir::new().unwrap(), address: free_port(), tls: None, child: None }
+    }
+
+    /// A server that speaks TLS beside plain text, with a certificate of its own authority.
+    pub(crate) fn start_with_tls() -> Redis {
+        let mut redis = Redis::stopped();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/harness/certificates.py");
+        peers::succeed(Command::new(peers::program("python")).arg(script).arg(redis.folder.path()));
+        redis.tls = Some(free_port());
+        redis.run();
+        redis
     }
 
     /// Starts the server, again where it was started before.
@@ -44,7 +56,14 @@ impl Redis {
         let port = self.address.port().to_string();
         let folder = self.folder.path().to_str().unwrap();
         let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", folder];
-        let child = Command::new("redis-server").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut command = Command::new("redis-server");
+        command.args(arguments);
+        if let Some(tls) = self.tls {
+            let (port, file) = (tls.port().to_string(), |name: &str| self.folder.path().join(name));
+            command.args(["--tls-port", &port, "--tls-auth-clients", "no", "--tls-ca-cert-file"]).arg(file("ca.pem"));
+            command.arg("--tls-cert-file").arg(file("server.pem")).arg("--tls-key-file").arg(file("server.key"));
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.child = Some(child.expect("no redis-server: run tests/run, which installs it"));
         until("redis-server to answer", PATIENCE, || (self.try_ask(&["PING"]).ok()? == Reply::Text("PONG".to_owned())).then_some(()));
     }
@@ -55,6 +74,11 @@ impl Redis {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// `rediss://` and the file of the authority that vouches for the server.
+    pub(crate) fn tls(&self) -> (String, PathBuf) {
+        (format!("rediss://{}", self.tls.unwrap()), self.folder.path().join("ca.pem"))
     }
 
     /// One command on a connection of its own; an error of the server fails the test.
@@ -141,6 +165,10 @@ impl Drop for Redis {
             let _ = child.wait();
         }
     }
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn reply(stream: &mut impl BufRead) -> io::Result<Reply> {

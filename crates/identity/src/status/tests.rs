@@ -245,7 +245,20 @@ async fn failures_are_not_kept_and_facts_outlive_them() {
     world.advance(25);
     assert!(world.is_enabled().await, "what is known still holds");
     world.until_landed().await;
-    world.advance(5);
+    let asked = world.asked();
+    world.advance(1);
+    assert!(world.is_enabled().await);
+    world.until_landed().await;
+    assert_eq!(
+        world.asked(),
+        asked,
+        "a refresh that failed is not tried again at once"
+    );
+    world.advance(1);
+    assert!(world.is_enabled().await);
+    world.until_landed().await;
+    assert_eq!(world.asked(), asked + 1);
+    world.advance(3);
     let asked = world.asked();
     assert!(world.find().await.is_err());
     assert_eq!(world.asked(), asked + 1);
