@@ -16,7 +16,7 @@ use callers::Callers;
 use hyper::service::service_fn;
 use identity::{Issuers, Standing};
 use listener::{Drain, DrainTrigger, Listener};
-use pdp::Pdp;
+use pdp::{Authzen, Pdp};
 use prometheus::Registry;
 use settings::{Address, Problem};
 use tokio::sync::watch;
@@ -50,6 +50,7 @@ struct System {
     issuers: Arc<Issuers>,
     standing: Arc<Standing>,
     gate: Arc<Gate>,
+    authzen: Authzen,
 }
 
 /// Why the process could not start.
@@ -90,6 +91,7 @@ impl Bound {
             issuers,
             standing,
             gate,
+            authzen,
         } = System::open(&config, &registry)?;
         let checker = checker(&config, &gate, &registry)?;
         let reverse_proxy = reverse_proxy(&config, gate, &registry)?;
@@ -158,7 +160,8 @@ impl Bound {
                     let callers = Callers::new(&config.callers, listener.address());
                     let limits = config.decision_api.clone();
                     let avp = config.avp_api.clone();
-                    let api = pdp::api::router(Arc::clone(&pdp), callers, limits, avp);
+                    let authzen = authzen.clone().listening_at(listener.address());
+                    let api = pdp::api::router(Arc::clone(&pdp), callers, limits, avp, authzen);
                     servers.spawn(serve_api(listener, api, drain).instrument(span));
                 }
                 _ => {
@@ -257,10 +260,18 @@ impl System {
                     mistakes.into_iter().map(placed).collect()
                 });
             let principals = keep(principals, &mut problems);
-            Some((pdp, routes?, principals?))
+            let authzen =
+                Authzen::new(&config.authzen, pdp.namespace(), None).map_err(|mistakes| {
+                    let placed = |(key, message): (String, String)| {
+                        config.problem(&format!("authzen.{key}"), message)
+                    };
+                    mistakes.into_iter().map(placed).collect()
+                });
+            let authzen = keep(authzen, &mut problems);
+            Some((pdp, routes?, principals?, authzen?))
         });
         match (issuers, standing, parts) {
-            (Some(issuers), Some(standing), Some((pdp, routes, principals)))
+            (Some(issuers), Some(standing), Some((pdp, routes, principals, authzen)))
                 if problems.is_empty() =>
             {
                 let gate = Gate::new(routes, Arc::clone(&issuers), principals, Arc::clone(&pdp))
@@ -270,6 +281,7 @@ impl System {
                     issuers,
                     standing,
                     gate: Arc::new(gate),
+                    authzen,
                 })
             }
             _ => Err(StartError::Configuration(problems)),

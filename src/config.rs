@@ -15,7 +15,7 @@ use cedar_policy::Schema;
 use identity::config::IssuerConfig;
 use identity::{CognitoConfig, RedisConfig};
 use listener::{Limits, Timeouts};
-use pdp::{ApiLimits, AvpApiConfig, EngineConfig, Namespace, PoliciesConfig};
+use pdp::{ApiLimits, AuthzenConfig, AvpApiConfig, EngineConfig, Namespace, PoliciesConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use settings::{Address, Document, Environment, Problem};
@@ -43,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) engine: EngineConfig,
     pub(crate) avp_api: AvpApiConfig,
     pub(crate) ext_authz: ExtAuthzConfig,
+    pub(crate) authzen: AuthzenConfig,
     places: Document<()>,
 }
 
@@ -134,6 +135,8 @@ pub(crate) struct ConfigFile {
     avp_api: AvpApiConfig,
     /// How Envoy's questions are answered.
     ext_authz: ExtAuthzConfig,
+    /// How AuthZEN's names are Cedar's, and how much a search may cost.
+    authzen: AuthzenConfig,
     /// The Cognito user pool that is asked for the status of users. Required by issuers with `user_status: cognito`.
     cognito: Option<CognitoConfig>,
     /// The Redis server that holds sessions and revocations. Required by issuers with `session: redis` or
@@ -255,6 +258,10 @@ impl Config {
             routes: &self.routes.list,
             issuers: &self.issuers,
         });
+        let authzen = self.authzen.problems(namespace, Some(schema));
+        let authzen = authzen
+            .into_iter()
+            .map(|(key, message)| self.problem(&format!("authzen.{key}"), message));
         let place = |finding: Finding| match finding.place {
             Place::Configuration(key) => self.problem(&key, finding.message),
             Place::Routes(key) => self.route_problem(&key, finding.message),
@@ -268,7 +275,12 @@ impl Config {
             }
         };
         Fit {
-            problems: findings.problems.into_iter().map(place).collect(),
+            problems: findings
+                .problems
+                .into_iter()
+                .map(place)
+                .chain(authzen)
+                .collect(),
             warnings: findings.warnings.into_iter().map(place).collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! The native decision API: JSON in, the one `decide`, JSON out.
+//! The decision APIs: JSON in, the one `decide`, JSON out.
 //!
 //! | call | does |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | `POST /v1/authorize/batch` | many questions, one snapshot |
 //! | `GET /v1/revision` | the content hash of the policies that decide |
 //! | `POST /` with `X-Amz-Target` | what Amazon Verified Permissions answers: [`avp`] |
+//! | `POST /access/v1/…` | AuthZEN 1.0: [`authzen`] |
 //! | `GET /openapi.json` | all of this, for programs |
 //!
 //! Each handler's module has an `operation`, which says where the handler is served and describes
@@ -14,12 +15,12 @@
 //! answer to another question. Who may call is asked before anything is read.
 
 mod authorize;
+pub(crate) mod authzen;
 mod avp;
 mod batch;
 mod body;
 mod explanation;
 mod openapi;
-mod pace;
 mod read;
 mod refusal;
 mod request_id;
@@ -36,6 +37,7 @@ use bytes::Bytes;
 use callers::{Callers, RequestId};
 use http::StatusCode;
 
+use self::authzen::Authzen;
 use self::openapi::{Operation, Schemas};
 use crate::config::{ApiLimits, AvpApiConfig};
 use crate::pdp::Pdp;
@@ -50,35 +52,56 @@ struct Api {
     pdp: Arc<Pdp>,
     limits: ApiLimits,
     avp: AvpApiConfig,
+    authzen: Authzen,
     /// The document that describes all of it.
     openapi: Bytes,
 }
 
 /// The decision APIs. Callers are authenticated by `callers`.
-pub fn router(pdp: Arc<Pdp>, callers: Callers, limits: ApiLimits, avp: AvpApiConfig) -> Router {
+pub fn router(
+    pdp: Arc<Pdp>,
+    callers: Callers,
+    limits: ApiLimits,
+    avp: AvpApiConfig,
+    authzen: Authzen,
+) -> Router {
     let mut schemas = Schemas::new();
-    let operations = operations(&mut schemas);
-    let api = Api {
+    let own = operations(&mut schemas);
+    let authzens = authzen::operations(&mut schemas);
+    let api = Arc::new(Api {
         pdp,
         limits,
         avp,
-        openapi: openapi::document(&operations, schemas),
-    };
+        authzen,
+        openapi: openapi::document(own.iter().chain(&authzens), schemas),
+    });
+    let own = routes(own)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Arc::clone(&api))
+        // Before any body is read: a stranger costs a header comparison.
+        .layer(from_fn_with_state(callers.clone(), admit))
+        // Outermost, so that a refusal carries the id too.
+        .layer(from_fn(request_id::attach));
+    let authzens = routes(authzens)
+        .method_not_allowed_fallback(authzen::method_not_allowed)
+        .with_state(api)
+        .layer(from_fn_with_state(callers, callers::require))
+        .layer(from_fn(authzen::plain_refusal))
+        .layer(from_fn(request_id::attach))
+        .layer(from_fn(authzen::echo_request_id));
+    own.merge(authzens)
+}
+
+fn routes(operations: Vec<Operation>) -> Router<Arc<Api>> {
     operations
         .into_iter()
         .fold(Router::new(), |router, operation| {
             router.route(operation.path, operation.handler)
         })
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Arc::new(api))
-        // Before any body is read: a stranger costs a header comparison.
-        .layer(from_fn_with_state(callers, admit))
-        // Outermost, so that a refusal carries the id too.
-        .layer(from_fn(request_id::attach))
 }
 
-/// All that is served.
+/// All that is served but AuthZEN's, which has refusals of its own.
 fn operations(schemas: &mut Schemas) -> Vec<Operation> {
     vec![
         authorize::operation(schemas),

@@ -1,10 +1,11 @@
-//! Which context an action declares.
+//! Which context an action declares, and which attributes an entity type.
 
 use std::collections::BTreeMap;
 
 use cedar_policy::{EntityTypeName, EntityUid, Schema};
 use cedar_policy_core::entities::{ContextSchema, SchemaType};
 use cedar_policy_core::validator::context_schema_for_action;
+use cedar_policy_core::validator::types::Type;
 
 /// The context attributes that an action declares, so that an enforcement point builds these and no
 /// others: Cedar refuses a context with an attribute that the schema does not declare.
@@ -55,6 +56,22 @@ impl ContextShape {
             ContextKind::Record(shape) => Some(shape),
             _ => None,
         }
+    }
+
+    /// The attributes that entities of type `name` declare; `None` when the schema does not know the
+    /// type.
+    pub(crate) fn of_entities(schema: &Schema, name: &EntityTypeName) -> Option<Self> {
+        let declared = schema.as_ref().get_entity_type(name.as_ref())?;
+        let members = declared
+            .attributes()
+            .iter()
+            .filter_map(|(name, attribute)| {
+                let schema_type = SchemaType::try_from(Type::clone(&attribute.attr_type)).ok()?;
+                let kind = ContextKind::of(&schema_type)?;
+                let required = attribute.is_required;
+                Some((name.to_string(), ContextMember { kind, required }))
+            });
+        Some(Self(members.collect()))
     }
 
     /// The declared attribute of this name.
@@ -154,5 +171,22 @@ mod tests {
                 .is_empty()
         );
         assert!(ContextShape::of(&schema, &action("unknown")).is_none());
+    }
+
+    #[test]
+    fn entities_declare_attributes_as_well() {
+        let (schema, _) = Schema::from_cedarschema_str(
+            "entity User { seen: datetime, boss?: User }; entity Bare;",
+        )
+        .unwrap();
+        let shape = |name: &str| {
+            ContextShape::of_entities(&schema, &name.parse::<EntityTypeName>().unwrap())
+        };
+        let user = shape("User").unwrap();
+        assert_eq!(user.get("seen").unwrap().kind, ContextKind::Datetime);
+        assert!(user.get("seen").unwrap().required);
+        assert!(!user.get("boss").unwrap().required);
+        assert!(shape("Bare").unwrap().is_empty());
+        assert!(shape("Ship").is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::{Schema, entities_errors::EntitiesError};
-use cedar_policy_core::ast::{Entity, EntityUID};
+use cedar_policy_core::ast::{Entity, EntityType, EntityUID};
 use cedar_policy_core::entities::{self, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::CoreSchema;
@@ -67,6 +67,24 @@ impl EntityStore {
 
     pub(crate) fn get(&self, uid: &EntityUID) -> Option<&Entity> {
         self.by_uid.get(uid).map(|entity| &**entity)
+    }
+
+    /// The ids of the entities of a type, in order: those after `after`.
+    pub(crate) fn of_type(
+        &self,
+        kind: &EntityType,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = String> {
+        let mut ids: Vec<String> = self
+            .by_uid
+            .keys()
+            .filter(|uid| uid.entity_type() == kind)
+            .map(|uid| -> &str { uid.eid().as_ref() })
+            .filter(|id| after.is_none_or(|after| *id > after))
+            .map(str::to_owned)
+            .collect();
+        ids.sort_unstable();
+        ids.into_iter()
     }
 
     /// How many entities it holds, the actions of the schema included.

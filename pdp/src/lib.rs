@@ -31,9 +31,11 @@ pub mod load;
 mod metrics;
 mod namespace;
 mod one_line;
+mod pace;
 mod pdp;
 mod question;
 mod scan;
+mod search;
 mod slice;
 mod snapshot;
 #[expect(dead_code, reason = "searching what is stored comes next")]
@@ -47,6 +49,7 @@ mod verify;
 mod watch;
 
 pub use crate::answer::{Answer, PolicyError, Source};
+pub use crate::api::authzen::{Authzen, AuthzenConfig, SearchLimits};
 pub use crate::config::{
     ApiLimits, AvpApiConfig, EngineConfig, OnError, PoliciesConfig, PolicySource,
 };

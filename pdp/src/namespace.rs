@@ -50,6 +50,11 @@ impl Namespace {
         self.name.as_deref()
     }
 
+    /// The type of its actions.
+    pub(crate) fn action_type(&self) -> &EntityTypeName {
+        &self.action
+    }
+
     /// The entity type that `name` stands for.
     ///
     /// # Errors

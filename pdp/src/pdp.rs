@@ -160,6 +160,16 @@ impl Pdp {
         })
     }
 
+    /// Whether one of the candidates of a search is allowed: the decision of [`decide`](Self::decide),
+    /// which is not counted by itself.
+    pub(crate) fn allows(&self, snapshot: &Snapshot, candidate: &Question) -> bool {
+        if !self.is_fresh() {
+            return false;
+        }
+        let answer = snapshot.decide(candidate);
+        self.verifier.verify(snapshot, candidate, answer).is_allow()
+    }
+
     /// Has Cedar's own authorizer make this share of the decisions again from now on: 0 for none, 1
     /// for all. Where it disagrees the answer is Deny.
     pub fn verify(&self, share: f64) {
@@ -173,9 +183,14 @@ impl Pdp {
         self.answer(snapshot, || snapshot.refused(message))
     }
 
+    /// Whether the policies are fresh enough to decide. While they are not, every answer is Deny.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.age() <= self.max_staleness
+    }
+
     fn answer(&self, snapshot: &Snapshot, decide: impl FnOnce() -> Answer) -> Answer {
         let began = Instant::now();
-        let answer = if self.age() <= self.max_staleness {
+        let answer = if self.is_fresh() {
             decide()
         } else {
             let message = "the policies are older than `max_staleness`";

@@ -1,9 +1,12 @@
 //! Policies, schema and entities that belong together, and the decision over them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{Decision, Effect, Entity, EntityUid, PolicyId, PolicySet, Schema};
+use cedar_policy::{
+    ActionConstraint, Decision, Effect, Entity, EntityTypeName, EntityUid, Policy, PolicyId,
+    PolicySet, Schema,
+};
 use cedar_policy_core::ast::Request;
 use cedar_policy_core::evaluator::EvaluationError;
 use cedar_policy_core::extensions::Extensions;
@@ -32,6 +35,7 @@ pub struct Snapshot {
     /// What policies, schema and entities could do better; not mistakes.
     pub(crate) warnings: Vec<Problem>,
     context_shapes: HashMap<EntityUid, ContextShape>,
+    entity_shapes: HashMap<EntityTypeName, ContextShape>,
     /// The height of the tallest policy.
     height: usize,
     on_error: OnError,
@@ -77,8 +81,14 @@ impl Snapshot {
                 .actions()
                 .filter_map(|action| Some((action.clone(), ContextShape::of(schema, action)?)))
         });
+        let entity_shapes = schema.iter().flat_map(|schema| {
+            schema
+                .entity_types()
+                .filter_map(|name| Some((name.clone(), ContextShape::of_entities(schema, name)?)))
+        });
         Self {
             context_shapes: context_shapes.collect(),
+            entity_shapes: entity_shapes.collect(),
             engine: Engine::new(policies.as_ref(), height),
             check: schema
                 .as_ref()
@@ -120,10 +130,60 @@ impl Snapshot {
         self.context_shapes.get(action)
     }
 
+    /// The attributes that entities of this type declare; `None` without a schema and for a type that
+    /// the schema does not know.
+    pub(crate) fn entity_shape(&self, name: &EntityTypeName) -> Option<&ContextShape> {
+        self.entity_shapes.get(name)
+    }
+
+    /// Whether a question about these types is inside the schema, as far as its types go. One that is
+    /// not is Deny, whatever the ids.
+    pub(crate) fn applies(
+        &self,
+        action: &EntityUid,
+        principal: &EntityTypeName,
+        resource: &EntityTypeName,
+    ) -> bool {
+        let Some(schema) = self.held_to() else {
+            return true;
+        };
+        let mut principals = schema.principals_for_action(action).into_iter().flatten();
+        let mut resources = schema.resources_for_action(action).into_iter().flatten();
+        principals.any(|name| name == principal) && resources.any(|name| name == resource)
+    }
+
+    /// The actions that may be asked about for these types: those that the schema declares for them;
+    /// without a schema, those that the scopes of the policies name.
+    pub(crate) fn actions(
+        &self,
+        principal: &EntityTypeName,
+        resource: &EntityTypeName,
+    ) -> BTreeSet<EntityUid> {
+        if let Some(schema) = &self.schema {
+            let known = schema.actions_for_principal_and_resource(principal, resource);
+            return known.cloned().collect();
+        }
+        let named = |policy: &Policy| match policy.action_constraint() {
+            ActionConstraint::Any => Vec::new(),
+            ActionConstraint::Eq(action) => vec![action],
+            ActionConstraint::In(actions) => actions,
+        };
+        self.policies.policies().flat_map(named).collect()
+    }
+
     /// A stored entity, with all of its ancestors.
     #[must_use]
     pub fn stored(&self, uid: &EntityUid) -> Option<&Entity> {
         self.entities.get(uid.as_ref()).map(Entity::ref_cast)
+    }
+
+    /// The ids of the stored entities of a type, in order: those after `after`.
+    pub(crate) fn ids_of(
+        &self,
+        kind: &EntityTypeName,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = String> {
+        self.entities.of_type(kind.as_ref(), after)
     }
 
     /// How many entities are stored, the actions of the schema included.

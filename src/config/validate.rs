@@ -66,6 +66,9 @@ impl Check {
             self.add("realm", message);
         }
         let namespace = self.policies(file.policies.as_mut());
+        for (key, message) in file.authzen.problems(&namespace, None) {
+            self.add(&format!("authzen.{key}"), message);
+        }
         let routes = self.routes(file.routes.as_ref(), &namespace, env);
         self.issuers(&file, &routes, &namespace);
         self.standing(&file);
@@ -88,6 +91,7 @@ impl Check {
             engine,
             avp_api,
             ext_authz,
+            authzen,
             ..
         } = file;
         let policies = policies?;
@@ -109,6 +113,7 @@ impl Check {
             engine,
             avp_api,
             ext_authz,
+            authzen,
             places,
         })
     }

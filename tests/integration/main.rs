@@ -7,6 +7,10 @@
 mod harness;
 
 #[cfg(test)]
+mod authzen;
+#[cfg(test)]
+mod authzen_scenarios;
+#[cfg(test)]
 mod avp;
 #[cfg(test)]
 mod bodies;

@@ -36,11 +36,11 @@ use self::wire::{
 };
 use super::authorize::answer_to;
 use super::openapi::{JSON, Operation, Schemas};
-use super::pace::Pace;
 use super::read::Reading;
 use super::wire::RefusalBody;
 use super::{Api, body};
 use crate::answer::{Answer, Source};
+use crate::pace::Pace;
 
 pub use self::read::read_bytes;
 

@@ -12,12 +12,12 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::authorize::answer_to;
 use super::openapi::{JSON, Operation, Schemas};
-use super::pace::Pace;
 use super::read::{Common, Reading};
 use super::refusal::Refusal;
 use super::wire::{BatchAnswerBody, BatchBody, ItemErrorBody, QuestionBody, UnreadItemBody};
 use super::{Api, body, explanation, read};
 use crate::answer::Source;
+use crate::pace::Pace;
 use crate::snapshot::{Seen, Snapshot};
 
 pub(super) fn operation(schemas: &mut Schemas) -> Operation {

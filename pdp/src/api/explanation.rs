@@ -41,7 +41,8 @@ fn explanation<'a>(answer: &'a Answer, snapshot: &'a Snapshot) -> ExplanationBod
     }
 }
 
-fn reason(answer: &Answer) -> &'static str {
+/// In a word.
+pub(super) fn reason(answer: &Answer) -> &'static str {
     match (answer.source, answer.is_allow()) {
         (Source::FailClosed, _) => "cannot_decide",
         (Source::Engine, true) => "permitted",

@@ -99,7 +99,10 @@ async fn serve(State(api): State<Arc<Api>>) -> Response {
 }
 
 /// The OpenAPI 3.1 document of `operations`, whose bodies are described in `schemas`.
-pub(super) fn document(operations: &[Operation], mut schemas: Schemas) -> Bytes {
+pub(super) fn document<'a>(
+    operations: impl Iterator<Item = &'a Operation>,
+    mut schemas: Schemas,
+) -> Bytes {
     let mut paths = Map::new();
     for operation in operations {
         let path = paths

@@ -70,7 +70,11 @@ impl Refusal {
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+        Self::not_found_because("there is nothing here")
+    }
+
+    pub(super) fn not_found_because(message: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
     pub(super) fn method_not_allowed() -> Self {

@@ -61,12 +61,18 @@ pub(super) fn serve_policies(schema: &str, policies: &str, limits: ApiLimits) ->
         AvpApiConfig {
             policy_store_ids: vec!["PSEXAMPLE".to_owned()],
         },
+        plain(&pdp),
     );
     Served {
         _folder: folder,
         pdp,
         router,
     }
+}
+
+fn plain(pdp: &Pdp) -> Authzen {
+    let authzen = Authzen::new(&authzen::AuthzenConfig::default(), pdp.namespace(), None).unwrap();
+    authzen.listening_at(&"127.0.0.1:0".parse().unwrap())
 }
 
 impl Served {
@@ -498,12 +504,19 @@ async fn strangers_are_refused_before_their_body_is_read() {
     let served = serve(ApiLimits::default());
     let remote: Address = "0.0.0.0:8180".parse().unwrap();
     let mut router = router(
-        served.pdp,
+        Arc::clone(&served.pdp),
         Callers::new(&[], &remote),
         ApiLimits::default(),
         AvpApiConfig::default(),
+        plain(&served.pdp),
     );
-    for path in ["/v1/authorize", "/v1/authorize/batch", "/", "/v1/nothing"] {
+    for path in [
+        "/v1/authorize",
+        "/v1/authorize/batch",
+        "/",
+        "/access/v1/evaluation",
+        "/v1/nothing",
+    ] {
         let response = router
             .call(Request::post(path).body(Body::new(Never)).unwrap())
             .await

@@ -28,6 +28,9 @@ async fn what_is_described_is_served_and_nothing_else() {
         "/v1/revision",
         "/",
         "/openapi.json",
+        "/access/v1/evaluation",
+        "/default/access/v1/search/action",
+        "/.well-known/authzen-configuration",
     ] {
         assert!(paths.contains_key(known), "{known}");
     }
@@ -102,6 +105,7 @@ async fn every_response_is_described_and_every_reference_leads_somewhere() {
 fn a_schema_has_one_meaning() {
     let mut schemas = super::Schemas::new();
     let _ = crate::api::operations(&mut schemas);
+    let _ = crate::api::authzen::operations(&mut schemas);
     let read = schemas.read.take_definitions(true);
     let written = schemas.written.take_definitions(true);
     for (name, schema) in &read {
