@@ -32,7 +32,15 @@ pub(super) fn one_operation(schemas: &mut Schemas, (path, id): At) -> Operation 
             id,
             "AuthZEN: may the subject perform the action on the resource?",
         )
-        .reads(JSON, question)
+        .reads(
+            JSON,
+            question,
+            json!({
+                "subject": { "type": "User", "id": "alice" },
+                "action": { "name": "update_user" },
+                "resource": { "type": "User", "id": "alice" },
+            }),
+        )
         .answers(
             200,
             "The decision, which may well be `false`.",
@@ -48,7 +56,19 @@ pub(super) fn many_operation(schemas: &mut Schemas, (path, id): At) -> Operation
     });
     let operation = Operation::post(path, many)
         .named(id, "AuthZEN: many questions, answered in order from one revision.")
-        .reads(JSON, questions)
+        .reads(
+            JSON,
+            questions,
+            json!({
+                "subject": { "type": "User", "id": "alice" },
+                "action": { "name": "update_user" },
+                "evaluations": [
+                    { "resource": { "type": "User", "id": "alice" } },
+                    { "resource": { "type": "User", "id": "bob" } },
+                ],
+                "options": { "evaluations_semantic": "execute_all" },
+            }),
+        )
         .answers(
             200,
             "A decision for each question that was answered; where there was no list, the decision on the one.",

@@ -14,6 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use callers::RequestId;
 use cedar_policy::{Context, EntityTypeName, EntityUid};
+use serde_json::json;
 
 use super::super::openapi::{JSON, Operation, Schemas};
 use super::super::refusal::Refusal;
@@ -34,35 +35,50 @@ use crate::snapshot::Snapshot;
 
 pub(super) fn subjects_operation(schemas: &mut Schemas, (path, id): At) -> Operation {
     let request = schemas.request::<SubjectSearchBody>();
-    described(
-        Operation::post(path, subjects).reads(JSON, request).named(
+    let example = json!({
+        "subject": { "type": "User" },
+        "action": { "name": "update_user" },
+        "resource": { "type": "User", "id": "alice" },
+        "page": { "limit": 10 },
+    });
+    let operation = Operation::post(path, subjects)
+        .named(
             id,
             "AuthZEN: which subjects of a type may perform the action on the resource?",
-        ),
-        schemas,
-    )
+        )
+        .reads(JSON, request, example);
+    described(operation, schemas)
 }
 
 pub(super) fn resources_operation(schemas: &mut Schemas, (path, id): At) -> Operation {
     let request = schemas.request::<ResourceSearchBody>();
-    described(
-        Operation::post(path, resources).reads(JSON, request).named(
+    let example = json!({
+        "subject": { "type": "User", "id": "alice" },
+        "action": { "name": "update_user" },
+        "resource": { "type": "User" },
+    });
+    let operation = Operation::post(path, resources)
+        .named(
             id,
             "AuthZEN: on which resources of a type may the subject perform the action?",
-        ),
-        schemas,
-    )
+        )
+        .reads(JSON, request, example);
+    described(operation, schemas)
 }
 
 pub(super) fn actions_operation(schemas: &mut Schemas, (path, id): At) -> Operation {
     let request = schemas.request::<ActionSearchBody>();
-    described(
-        Operation::post(path, actions).reads(JSON, request).named(
+    let example = json!({
+        "subject": { "type": "User", "id": "alice" },
+        "resource": { "type": "User", "id": "alice" },
+    });
+    let operation = Operation::post(path, actions)
+        .named(
             id,
             "AuthZEN: which actions may the subject perform on the resource?",
-        ),
-        schemas,
-    )
+        )
+        .reads(JSON, request, example);
+    described(operation, schemas)
 }
 
 fn described(operation: Operation, schemas: &mut Schemas) -> Operation {

@@ -355,7 +355,7 @@ const LEVELLED: &str = "permit(principal, action == Lab::Action::\"view\", resou
 #[tokio::test]
 async fn pages_hold_while_the_store_changes() {
     let question = json!({"subject": {"type": "person"}, "action": {"name": "view"}, "resource": {"type": "Doc", "id": "d1"}});
-    for limit in 1..8 {
+    for limit in [1, 6] {
         let mut lab = Lab::new(LEVELLED, world(40, 2), SearchLimits::default());
         let found = lab
             .search("subject", &question, Some(limit), |lab, page| {
