@@ -236,16 +236,18 @@ fn the_tallest_programs_take_less_stack_than_is_set_aside() {
 }
 
 fn cases(world: &World) -> Vec<Case<'_>> {
+    let of_cedar = |given: &[cedar_policy::Entity]| {
+        let mut all: BTreeMap<EntityUid, _> = world.entities.clone();
+        all.extend(given.iter().map(|given| (given.uid(), given.clone())));
+        cedar_policy::Entities::from_entities(all.into_values(), None).unwrap()
+    };
+    // For the questions that bring nothing, made once.
+    let plain = of_cedar(&[]);
+    let plain_stored = stored(plain.clone());
     let mut cases = Vec::new();
     for question in &world.questions {
-        let mut all: BTreeMap<EntityUid, _> = world.entities.clone();
-        all.extend(
-            question
-                .entities
-                .iter()
-                .map(|given| (given.uid(), given.clone())),
-        );
-        let entities = cedar_policy::Entities::from_entities(all.into_values(), None).unwrap();
+        let given = &question.entities;
+        let overlaid = (!given.is_empty()).then(|| of_cedar(given));
         let response = Authorizer::new().is_authorized(
             &cedar_policy::Request::new(
                 question.principal.clone(),
@@ -256,12 +258,12 @@ fn cases(world: &World) -> Vec<Case<'_>> {
             )
             .unwrap(),
             &world.policies,
-            &entities,
+            overlaid.as_ref().unwrap_or(&plain),
         );
         let expected = Finding::of_response(&response);
         cases.push(Case {
             question,
-            entities: stored(entities),
+            entities: overlaid.map_or_else(|| plain_stored.clone(), stored),
             expected,
         });
     }

@@ -9,7 +9,7 @@ use super::*;
 use crate::load::{Ids, Rules, Text, Texts, build};
 
 /// Worlds, and questions in each.
-const WORLDS: u64 = 12;
+const WORLDS: u64 = 8;
 const QUESTIONS: usize = 60;
 
 /// What entities of every type are.
