@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cedar_policy::{Context, RestrictedExpression};
 use serde_json::{Map, Value, json};
 
-use crate::measure::{each, tell};
+use crate::measure::{Times, each, tell};
 use crate::scene::{Dice, Names, Scene, entity, reference, uid};
 
 /// How many scoped policies. Without optimisation the larger sets would only be waited for.
@@ -35,35 +35,47 @@ enum Form {
     Links,
 }
 
-/// The time does not grow with the policies.
+/// The time does not grow with the policies. Compared are the same questions, about the same
+/// entities; those that are about the policies are about few entities where there are few policies.
 pub(crate) fn by_number() {
     for (name, form) in [("policies", Form::Text), ("links", Form::Links)] {
-        let mut few = None;
+        let mut few: Option<[Times; 2]> = None;
         for number in POLICIES {
             let scene = scoped(*number, form);
-            let uniform = each(&scene.questions, |question| scene.snapshot.decide(question));
-            let skewed = skewed(*number);
-            let skewed = each(&skewed, |question| scene.snapshot.decide(question));
-            let requests = scene.requests((2_000_000 / number).min(QUESTIONS));
-            let authorizer = each(requests, |request| scene.authorize(request));
             tell(&format!(
                 "{number} scoped {name}; {} % allowed",
                 scene.allowed()
             ));
-            tell(&format!("  engine, uniform {}", uniform.text()));
-            tell(&format!("  engine, Zipf    {}", skewed.text()));
+            let about = each(&scene.questions, |question| scene.snapshot.decide(question));
+            let times = [anywhere(false), anywhere(true)]
+                .map(|questions| each(&questions, |question| scene.snapshot.decide(question)));
+            let requests = scene.requests((200_000 / number).clamp(10, QUESTIONS));
+            let authorizer = each(requests, |request| scene.authorize(request));
+            let [uniform, skewed] = &times;
             tell(&format!(
-                "  authorizer      {}; {:.0}x",
+                "  any user and document, uniform {}",
+                uniform.text()
+            ));
+            tell(&format!(
+                "  any user and document, Zipf    {}",
+                skewed.text()
+            ));
+            tell(&format!(
+                "  about the policies             {}",
+                about.text()
+            ));
+            tell(&format!(
+                "  authorizer, about the policies {}; {:.0}x",
                 authorizer.text(),
-                uniform.ratio(&authorizer)
+                about.ratio(&authorizer)
             ));
             match &few {
-                None => few = Some((uniform, skewed)),
-                Some((few_uniform, few_skewed)) => tell(&format!(
+                None => few = Some(times),
+                Some([few_uniform, few_skewed]) => tell(&format!(
                     "  of the time with {}: uniform {:.2}x, Zipf {:.2}x",
                     POLICIES.first().copied().unwrap_or_default(),
-                    few_uniform.ratio(&uniform),
-                    few_skewed.ratio(&skewed),
+                    few_uniform.ratio(uniform),
+                    few_skewed.ratio(skewed),
                 )),
             }
         }
@@ -149,13 +161,18 @@ fn scoped(policies: usize, form: Form) -> Scene {
     Scene::new(&texts, None, &entities(), questions)
 }
 
-/// Questions that are about some policies far more often than about others.
-fn skewed(policies: usize) -> Vec<pdp::Question> {
+/// Questions about any user and document, or about some of them far more often than about others.
+fn anywhere(skewed: bool) -> Vec<pdp::Question> {
     let mut names = Names::default();
     let mut dice = Dice(7);
     let questions = (0..QUESTIONS).map(|_| {
-        // The hot ones lie anywhere among all.
-        about(&mut names, dice.skewed(policies) * 7919 % policies)
+        let mut one = || match skewed {
+            // The hot ones lie anywhere among all.
+            true => dice.skewed(USERS) * 7919 % USERS,
+            false => dice.below(USERS),
+        };
+        let (user, document) = (one().to_string(), one().to_string());
+        names.question(("User", &user), "edit", ("Doc", &document))
     });
     questions.collect()
 }
