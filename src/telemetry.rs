@@ -72,7 +72,9 @@ impl Telemetry {
             "policies": {
                 "ready": policies.fresh,
                 "revision": &*policies.revision,
+                "entities_revision": &*policies.entities_revision,
                 "count": policies.policies,
+                "entities": policies.entities,
                 "verified_seconds_ago": policies.age.as_secs(),
                 "problems": problems,
             },

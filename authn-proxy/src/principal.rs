@@ -10,7 +10,7 @@ use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid};
 use cedar_policy_core::ast::{self, PartialValue, Value};
 use identity::config::{AttributeSource, IssuerConfig, Kind, PrincipalConfig};
 use identity::{ActingFor, Claim, Identity, UserRecord};
-use pdp::{Namespace, Snapshot};
+use pdp::{Namespace, Snapshot, StoredEntity};
 
 use crate::config::KeyedProblem;
 
@@ -188,14 +188,14 @@ impl Mapping {
         snapshot: &Snapshot,
     ) -> Entity {
         let who = who.into();
-        let stored = snapshot.stored(&uid).map(AsRef::as_ref);
+        let stored = snapshot.stored(&uid);
 
         let claimed = who
             .attributes
             .iter()
             .map(|(name, claim)| (name.as_ref().into(), express(claim)));
-        let kept = stored.into_iter().flat_map(|stored| {
-            let of = |name: &String| Some((name.into(), whole(stored.get(name)?)?));
+        let kept = stored.iter().flat_map(|stored| {
+            let of = |name: &String| Some((name.into(), stored.attribute(name)?.into()));
             self.stored_attributes.iter().filter_map(of)
         });
         // What the directory does not say is left out, whatever another source would say.
@@ -214,15 +214,15 @@ impl Mapping {
             who.groups.iter().map(group)
         });
         // Direct parents only: what lies above a role that is gone has to go with it.
-        let others = stored.into_iter().flat_map(ast::Entity::parents);
+        let others = stored.iter().flat_map(StoredEntity::parents);
         let others = others.filter(|parent| {
             Some(parent.entity_type()) != self.group_type.as_ref().map(AsRef::as_ref)
         });
-        let parents = groups.chain(others.cloned()).collect();
+        let parents = groups.chain(others).collect();
 
         // No claim can give a tag, so the store is their one source.
-        let tags = stored.into_iter().flat_map(ast::Entity::tags);
-        let tags = tags.filter_map(|(name, value)| Some((name.clone(), whole(value)?)));
+        let tags = stored.iter().flat_map(StoredEntity::tags);
+        let tags = tags.map(|(name, value)| (name, value.into()));
 
         let ancestors = HashSet::new();
         ast::Entity::new_with_attr_partial_value(uid.into(), attributes, ancestors, parents, tags)
@@ -264,9 +264,4 @@ fn express(claim: &Claim) -> PartialValue {
             Value::set(texts.iter().map(|text| text.as_str().into()), None).into()
         }
     }
-}
-
-/// A stored value, unless part of it is unknown.
-fn whole(value: &PartialValue) -> Option<PartialValue> {
-    matches!(value, PartialValue::Value(_)).then(|| value.clone())
 }

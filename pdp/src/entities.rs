@@ -16,7 +16,7 @@ use cedar_policy_core::ast::{EntityType, EntityUID};
 use self::closure::{MAX_ANCESTORS, Nobody, Node, Others, close};
 use self::order::Order;
 use self::revision::Sum;
-pub(crate) use self::stored::{Draft, Lineage, Stored, Unknown};
+pub(crate) use self::stored::{Draft, Lineage, Stored};
 use self::trie::{Named, Trie};
 pub(crate) use self::view::{View, ViewError};
 use crate::uid::{ByUid, Uid};
@@ -137,7 +137,7 @@ impl Entities {
         let mut names = HashSet::with_capacity_and_hasher(changes.len(), ByUid);
         for change in &changes {
             let uid = change.uid();
-            if self.typed && uid.is_action() {
+            if self.is_given(uid) {
                 return Err(EntitiesError::Action(uid.clone()));
             }
             if !names.insert(uid) {
@@ -171,7 +171,7 @@ impl Entities {
         let (mut drafts, mut actions) = (Vec::new(), Vec::new());
         let touched: HashSet<&Uid, ByUid> = changes.iter().map(Change::uid).collect();
         for stored in self.iter().filter(|stored| !touched.contains(&stored.uid)) {
-            if self.typed && stored.uid.is_action() {
+            if self.is_given(&stored.uid) {
                 actions.push(Draft::of(stored));
             } else {
                 drafts.push(Draft::of(stored));
@@ -302,19 +302,32 @@ impl Entities {
         }
     }
 
+    /// The name as it is shared here, if there is or is meant to be an entity that bears it.
+    pub(crate) fn shared(&self, uid: &Uid) -> Option<&Uid> {
+        match self.by_uid.get(uid) {
+            Some(stored) => Some(&stored.uid),
+            None => self.below.get(uid).map(|brood| &brood.parent),
+        }
+    }
+
     /// The names of the entities of a type in the order of their ids, from the first one after the
     /// id `after` on.
-    pub(crate) fn of_kind<'a>(
-        &'a self,
-        kind: &'a EntityType,
+    pub(crate) fn of_kind(
+        &self,
+        kind: EntityType,
         after: Option<&str>,
-    ) -> impl Iterator<Item = &'a Uid> + use<'a> {
+    ) -> impl Iterator<Item = &Uid> + use<'_> {
         self.order.of_kind(kind, after)
     }
 
     /// Every entity, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Stored> {
         self.by_uid.iter().map(|stored| &**stored)
+    }
+
+    /// Whether an entity is an action of the schema, which is no part of what is stored.
+    pub(crate) fn is_given(&self, uid: &Uid) -> bool {
+        self.typed && uid.is_action()
     }
 
     /// How many there are, the actions of the schema included.

@@ -19,13 +19,7 @@ pub mod config;
 mod context_shape;
 pub mod decision_log;
 mod engine;
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "changing and searching what is stored come next"
-)]
 mod entities;
-mod entity_store;
 mod json;
 pub mod load;
 mod metrics;
@@ -38,12 +32,9 @@ mod scan;
 mod search;
 mod slice;
 mod snapshot;
-#[expect(dead_code, reason = "searching what is stored comes next")]
+mod stored_entity;
+mod types;
 mod uid;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "searching what is stored comes next")
-)]
 mod value;
 mod verify;
 mod watch;
@@ -56,9 +47,10 @@ pub use crate::config::{
 pub use crate::context_shape::{ContextKind, ContextMember, ContextShape};
 pub use crate::engine::EVALUATION_STACK;
 pub use crate::namespace::{NameError, Namespace};
-pub use crate::pdp::{Health, Pdp, Reload};
+pub use crate::pdp::{Health, Pdp, RefusedEntities, Reload};
 pub use crate::question::Question;
 pub use crate::snapshot::{Seen, Snapshot};
+pub use crate::stored_entity::StoredEntity;
 pub use cedar_policy::{
     Context, Decision, Effect, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression,
 };

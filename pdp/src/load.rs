@@ -2,9 +2,11 @@
 //! is found in one run, each with its place.
 
 mod depth;
+mod elements;
 mod entities;
 mod place;
 mod policies;
+mod progress;
 mod schema;
 
 use std::fs::File;
@@ -15,15 +17,21 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
+use cedar_policy::Schema;
 use settings::Problem;
 
+use self::entities::{Changes, Input};
 use crate::config::OnError;
+use crate::entities::{Draft, Entities};
 use crate::scan::{Found, Scan, Stamp, unreadable};
-use crate::snapshot::{Parts, Snapshot};
+use crate::snapshot::{Parts, Rulebook, Snapshot};
+use crate::types::Types;
+use crate::uid::Uid;
 
 pub use depth::{MAX_HEIGHT, MAX_NESTING};
+pub use progress::{Step, tell_progress};
 
-/// The largest file that is read, in bytes.
+/// The largest file of policies or schema that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// How long files must not have changed to be taken over: some are written in two steps, emptied
@@ -92,13 +100,54 @@ pub struct Text {
     pub content: String,
 }
 
+/// What was made of the sources: the next snapshot, but for the entities, which may change until it
+/// takes their place.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) rulebook: Arc<Rulebook>,
+    entities: MadeEntities,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+enum MadeEntities {
+    /// Those that are stored.
+    Same,
+    /// `base`, or those that are stored, with changes.
+    Changed {
+        base: Option<Entities>,
+        changes: Changes,
+        path: PathBuf,
+    },
+}
+
+/// Why nothing was made of the sources.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    Problems(Vec<Problem>),
+    /// A file changed while it was read.
+    Changed,
+}
+
 /// Reads the sources and makes a snapshot of them.
 ///
 /// # Errors
 /// Every mistake in every file.
 pub fn load(sources: &Sources, rules: Rules) -> Result<Snapshot, Vec<Problem>> {
-    let (_, texts) = read_new(sources)?;
-    build(texts, rules)
+    load_new(sources, rules).map(|(_, snapshot)| snapshot)
+}
+
+/// Makes the first snapshot of sources, and says what it was made of.
+pub(crate) fn load_new(sources: &Sources, rules: Rules) -> Result<(Scan, Snapshot), Vec<Problem>> {
+    for _ in 0..READS {
+        let (scan, texts) = read_new(sources)?;
+        match make(&scan, &texts, rules, None) {
+            Ok(made) => return Ok((scan, made.onto(None)?)),
+            Err(Failed::Problems(problems)) => return Err(problems),
+            Err(Failed::Changed) => {}
+        }
+    }
+    Err(restless(sources))
 }
 
 /// Reads sources that nobody has looked at before, and so without a pause unless something has
@@ -137,13 +186,18 @@ pub(crate) fn read_steady(
         scan = after;
         pause = STEADY;
     }
-    Err(vec![Problem::of_file(
-        &sources.policies,
-        "keeps changing while it is read",
-    )])
+    Err(restless(sources))
 }
 
-/// Reads the files that a scan found; `None` when one is no longer what the scan saw.
+fn restless(sources: &Sources) -> Vec<Problem> {
+    vec![Problem::of_file(
+        &sources.policies,
+        "keeps changing while it is read",
+    )]
+}
+
+/// Reads the files that a scan found, but for the entities, which are read when they are taken over
+/// and then held against the same scan; `None` when one is no longer what the scan saw.
 fn read(scan: &Scan) -> Result<Option<Texts>, Vec<Problem>> {
     let mut problems = scan.problems.clone();
     let mut changed = false;
@@ -164,7 +218,7 @@ fn read(scan: &Scan) -> Result<Option<Texts>, Vec<Problem>> {
     let texts = Texts {
         policies: scan.policies.iter().filter_map(&mut take).collect(),
         schema: scan.schema.as_ref().and_then(&mut take),
-        entities: scan.entities.as_ref().and_then(&mut take),
+        entities: None,
     };
     if changed {
         Ok(None)
@@ -180,16 +234,42 @@ fn read(scan: &Scan) -> Result<Option<Texts>, Vec<Problem>> {
 /// # Errors
 /// Every mistake in every text, in the order of the texts.
 pub fn build(texts: Texts, rules: Rules) -> Result<Snapshot, Vec<Problem>> {
+    let input = texts.entities.as_ref().map(Input::Text);
+    match on_a_large_stack(&texts, || make_here(&texts, input, rules, None)) {
+        Ok(made) => made.onto(None),
+        Err(Failed::Problems(problems)) => Err(problems),
+        // Texts in memory hold still.
+        Err(Failed::Changed) => Err(Vec::new()),
+    }
+}
+
+/// Makes the next snapshot of the texts of a scan and of the entities that it found. `before` is
+/// what was made last, and whether the entities are still the same file: what has not changed is
+/// not made again.
+pub(crate) fn make(
+    scan: &Scan,
+    texts: &Texts,
+    rules: Rules,
+    before: Option<(&Snapshot, bool)>,
+) -> Result<Made, Failed> {
+    let input = scan.entities.as_ref().map(Input::File);
+    on_a_large_stack(texts, || make_here(texts, input, rules, before))
+}
+
+fn on_a_large_stack(
+    texts: &Texts,
+    make: impl FnOnce() -> Result<Made, Failed> + Send,
+) -> Result<Made, Failed> {
     let place = texts
         .policies
         .first()
         .map_or_else(PathBuf::new, |text| text.path.clone());
-    let failed = |message: String| vec![Problem::of_file(&place, message)];
+    let failed = |message: String| Failed::Problems(vec![Problem::of_file(&place, message)]);
     thread::scope(|scope| {
         let worker = thread::Builder::new()
             .name("policy-load".to_owned())
             .stack_size(LOAD_STACK)
-            .spawn_scoped(scope, || build_here(&texts, rules))
+            .spawn_scoped(scope, make)
             .map_err(|error| failed(format!("cannot start a thread to load policies: {error}")))?;
         worker
             .join()
@@ -197,71 +277,246 @@ pub fn build(texts: Texts, rules: Rules) -> Result<Snapshot, Vec<Problem>> {
     })
 }
 
-fn build_here(texts: &Texts, rules: Rules) -> Result<Snapshot, Vec<Problem>> {
+fn make_here(
+    texts: &Texts,
+    input: Option<Input<'_>>,
+    rules: Rules,
+    before: Option<(&Snapshot, bool)>,
+) -> Result<Made, Failed> {
+    let sources = Digests::of(texts, rules);
+    let before_rulebook = before.map(|(snapshot, _)| snapshot.rulebook());
     let mut problems = Vec::new();
-    let mut warnings = Vec::new();
-    let schema = match &texts.schema {
-        None => Some(None),
-        Some(text) => schema::read(text, &mut problems, &mut warnings).map(Some),
+    let (rulebook, types) = match before_rulebook {
+        Some(same) if same.sources == sources => (Some(Arc::clone(same)), same.types.clone()),
+        _ => {
+            let schema = read_schema(texts, &mut problems);
+            let policies = policies::read(&texts.policies, rules.ids, &mut problems);
+            // Without the schema that was asked for, more than the first mistakes cannot be judged.
+            let Some((schema, warnings)) = schema else {
+                return Err(problems.into());
+            };
+            let types = match before_rulebook {
+                Some(before) if before.sources.schema == sources.schema => before.types.clone(),
+                _ => schema.as_ref().map(|schema| Arc::new(Types::of(schema))),
+            };
+            let parts = Parts {
+                revision: revision(&policies, texts.schema.as_ref()),
+                sources,
+                height: policies.height,
+                types: types.clone(),
+                warnings,
+                on_error: rules.on_error,
+                check_requests: rules.validate,
+            };
+            (
+                rulebook(policies, schema, texts, parts, &mut problems),
+                types,
+            )
+        }
     };
-    let policies = policies::read(&texts.policies, rules.ids, &mut problems);
-    // Without the schema that was asked for, more than the first mistakes cannot be judged.
-    let Some(schema) = schema else {
-        return Err(problems);
-    };
-    if let Some(schema) = &schema
-        && rules.validate
-    {
-        policies.validate(schema, &texts.policies, &mut problems, &mut warnings);
-    }
-    let entities = entities::read(texts.entities.as_ref(), schema.as_ref(), &mut problems);
-    match entities {
-        Some(entities) if problems.is_empty() => Ok(Snapshot::new(Parts {
-            revision: revision(&policies, texts.schema.as_ref(), &entities),
-            height: policies.height,
-            policies: policies.set,
-            schema,
-            entities: entities.store,
-            warnings,
-            on_error: rules.on_error,
-            check_requests: rules.validate,
-        })),
-        _ => Err(problems),
+    let entities = make_entities(input, types, before);
+    match (rulebook, entities) {
+        (_, Err(Failed::Changed)) => Err(Failed::Changed),
+        (Some(rulebook), Ok(entities)) => Ok(Made { rulebook, entities }),
+        (_, Err(Failed::Problems(more))) => {
+            problems.extend(more);
+            Err(problems.into())
+        }
+        (None, Ok(_)) => Err(problems.into()),
     }
 }
 
-/// The SHA-256 of ids and texts of the policies, the schema and the entities. Neither the order of
-/// policies or entities nor the files that they stand in have a part in it.
-fn revision(
-    policies: &policies::Policies,
-    schema: Option<&Text>,
-    entities: &entities::StoredEntities<'_>,
-) -> Arc<str> {
-    let mut digest = Digest::new(&SHA256);
-    // With its length before it, no part can pass for the beginning of the next.
-    let mut part = |text: &str| {
-        digest.update(&(text.len() as u64).to_be_bytes());
-        digest.update(text.as_bytes());
+/// The schema, if one was asked for, and its warnings.
+fn read_schema(
+    texts: &Texts,
+    problems: &mut Vec<Problem>,
+) -> Option<(Option<Schema>, Vec<Problem>)> {
+    let mut warnings = Vec::new();
+    let schema = match &texts.schema {
+        None => None,
+        Some(text) => Some(schema::read(text, problems, &mut warnings)?),
     };
-    part("policies");
+    Some((schema, warnings))
+}
+
+fn rulebook(
+    policies: policies::Policies,
+    schema: Option<Schema>,
+    texts: &Texts,
+    mut parts: Parts,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Rulebook>> {
+    if let Some(schema) = &schema
+        && parts.check_requests
+    {
+        policies.validate(schema, &texts.policies, problems, &mut parts.warnings);
+    }
+    let good = problems.is_empty();
+    good.then(|| Arc::new(Rulebook::new(policies.set, schema, parts)))
+}
+
+/// What becomes of the stored entities. They are read again when their file or the schema changed.
+fn make_entities(
+    input: Option<Input<'_>>,
+    types: Option<Arc<Types>>,
+    before: Option<(&Snapshot, bool)>,
+) -> Result<MadeEntities, Failed> {
+    let same_types = |snapshot: &Snapshot| match (&snapshot.rulebook().types, &types) {
+        (None, None) => true,
+        (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+        _ => false,
+    };
+    let path = input.map_or_else(PathBuf::new, |input| input.path().to_owned());
+    let types = types.as_deref();
+    let (base, changes) = match (before, input) {
+        (Some((snapshot, same_file)), _) if same_types(snapshot) && same_file => {
+            return Ok(MadeEntities::Same);
+        }
+        (Some((snapshot, _)), Some(input)) if same_types(snapshot) => {
+            (None, entities::read(input, types, snapshot.entities())?)
+        }
+        (_, Some(input)) => {
+            let base = actions_of(types)?;
+            let changes = entities::read(input, types, &base)?;
+            (Some(base), changes)
+        }
+        // What was stored otherwise has to fit the new schema.
+        (Some((snapshot, _)), None) => {
+            let changes = Changes::of(snapshot.entities(), types)?;
+            (Some(actions_of(types)?), changes)
+        }
+        (None, None) => (Some(actions_of(types)?), Changes::default()),
+    };
+    Ok(MadeEntities::Changed {
+        base,
+        changes,
+        path,
+    })
+}
+
+/// The actions of the schema alone.
+fn actions_of(types: Option<&Types>) -> Result<Entities, Failed> {
+    let actions = types.map(|types| {
+        let actions = types.actions();
+        let drafts = actions.map(|action| Draft::named(action, &mut Uid::of));
+        drafts.collect::<Result<Vec<Draft>, _>>()
+    });
+    let failed = |message: String| Failed::from(vec![Problem::of_file("".as_ref(), message)]);
+    let actions = actions
+        .transpose()
+        .map_err(|error| failed(error.to_string()))?;
+    Entities::new(Vec::new(), actions).map_err(|error| failed(error.to_string()))
+}
+
+// === impl Made ===
+
+impl Made {
+    /// The next snapshot after `current`.
+    ///
+    /// # Errors
+    /// When the entities do not go together.
+    pub(crate) fn onto(self, current: Option<&Snapshot>) -> Result<Snapshot, Vec<Problem>> {
+        let Self { rulebook, entities } = self;
+        let (entities, warnings) = match (entities, current) {
+            (MadeEntities::Same, Some(current)) => {
+                (current.entities().clone(), current.of_entities().to_vec())
+            }
+            (MadeEntities::Same, None) => Default::default(),
+            (
+                MadeEntities::Changed {
+                    base,
+                    changes,
+                    path,
+                },
+                current,
+            ) => {
+                let none = Entities::default();
+                let stored = base.as_ref().or(current.map(Snapshot::entities));
+                changes.onto(stored.unwrap_or(&none), &path, rulebook.types.as_deref())?
+            }
+        };
+        Ok(Snapshot::new(rulebook, entities, warnings))
+    }
+}
+
+impl From<Vec<Problem>> for Failed {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::Problems(problems)
+    }
+}
+
+/// What policies and schema were made of, so that the same is not made again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Digests {
+    all: [u8; 32],
+    schema: [u8; 32],
+}
+
+impl Digests {
+    fn of(texts: &Texts, rules: Rules) -> Self {
+        let mut schema = Hashed::default();
+        if let Some(text) = &texts.schema {
+            schema.add(&text.path.to_string_lossy());
+            schema.add(&text.content);
+        }
+        let schema = schema.digest();
+        let mut all = Hashed::default();
+        all.0.update(&schema);
+        all.add(&format!("{rules:?}"));
+        for text in &texts.policies {
+            all.add(&text.path.to_string_lossy());
+            all.add(&text.content);
+        }
+        Self {
+            all: all.digest(),
+            schema,
+        }
+    }
+}
+
+/// The SHA-256 of ids and texts of the policies and of the schema. Neither the order of policies nor
+/// the files that they stand in have a part in it.
+fn revision(policies: &policies::Policies, schema: Option<&Text>) -> Arc<str> {
+    let mut parts = Hashed::default();
+    parts.add("policies");
     for (id, text) in policies.texts() {
-        part(id);
-        part(text);
+        parts.add(id);
+        parts.add(text);
     }
-    part("schema");
-    part(schema.map_or("", |schema| &schema.content));
-    part("entities");
-    for (uid, text) in entities.texts() {
-        part(uid);
-        part(text);
-    }
+    parts.add("schema");
+    parts.add(schema.map_or("", |schema| &schema.content));
     let mut revision = String::with_capacity(64);
-    for byte in digest.finish().as_ref() {
+    for byte in parts.digest() {
         use std::fmt::Write as _;
         // Writing to a string cannot fail.
         let _ = write!(revision, "{byte:02x}");
     }
     revision.into()
+}
+
+/// The SHA-256 of texts.
+struct Hashed(Digest);
+
+impl Hashed {
+    /// With its length before it, no part can pass for the beginning of the next.
+    fn add(&mut self, text: &str) {
+        self.0.update(&(text.len() as u64).to_be_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    fn digest(self) -> [u8; 32] {
+        let mut digest = [0; 32];
+        for (to, from) in digest.iter_mut().zip(self.0.finish().as_ref()) {
+            *to = *from;
+        }
+        digest
+    }
+}
+
+impl Default for Hashed {
+    fn default() -> Self {
+        Self(Digest::new(&SHA256))
+    }
 }
 
 /// Reads one file; `None` when it is not, before and after, the file that was found. A link may

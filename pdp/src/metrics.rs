@@ -106,9 +106,13 @@ impl Metrics {
     pub(crate) fn loaded(&self, policies: usize, entities: usize) {
         self.policies
             .set(i64::try_from(policies).unwrap_or(i64::MAX));
+        self.stored(entities);
+        self.loaded_at.set(unix_seconds());
+    }
+
+    pub(crate) fn stored(&self, entities: usize) {
         self.entities
             .set(i64::try_from(entities).unwrap_or(i64::MAX));
-        self.loaded_at.set(unix_seconds());
     }
 
     pub(crate) fn reloaded(&self) {

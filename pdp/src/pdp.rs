@@ -2,21 +2,24 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use cedar_policy::{Entity, EntityUid};
 use prometheus::Registry;
 use settings::Problem;
 use tokio::sync::watch;
 
 use crate::answer::{Answer, Source};
 use crate::config::{PoliciesConfig, PolicySource};
-use crate::load::{self, Ids, Rules, Sources};
+use crate::entities::{Change, Draft};
+use crate::load::{self, Failed, Ids, Made, Rules, Sources};
 use crate::metrics::Metrics;
 use crate::namespace::Namespace;
+use crate::one_line::one_line;
 use crate::question::Question;
-use crate::scan::Scan;
+use crate::scan::{Found, Scan};
 use crate::snapshot::{Seen, Snapshot};
 use crate::verify::Verifier;
 
@@ -35,14 +38,32 @@ pub struct Pdp {
     namespace: Namespace,
     pub(crate) sources: Sources,
     rules: Rules,
-    /// The scan whose content was last judged, good or bad. Never one with problems. Held for the whole of a refresh, so
-    /// that there is one at a time; nothing else takes it.
-    judged: Mutex<Option<Scan>>,
+    /// Held for the whole of a refresh, so that there is one at a time; nothing else takes it.
+    looked: Mutex<Looked>,
+    /// Held while the next snapshot is made of the current one. Readers never wait for it.
+    writing: Mutex<()>,
     /// What is wrong with the source now.
     problems: ArcSwap<Vec<Problem>>,
     reloads: watch::Sender<Reload>,
     metrics: Metrics,
     verifier: Verifier,
+}
+
+/// What is known of the files.
+#[derive(Debug)]
+struct Looked {
+    /// The scan whose content was last judged, good or bad. Never one with problems.
+    judged: Option<Scan>,
+    /// The file whose entities were last taken over.
+    entities: Option<Found>,
+}
+
+/// Entities that cannot be stored, or not be taken away.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct RefusedEntities {
+    /// Why, naming the entity.
+    pub message: String,
 }
 
 /// What became of the last look at the policy source.
@@ -52,6 +73,8 @@ pub enum Reload {
     Loaded {
         /// The content hash of what decides now.
         revision: Arc<str>,
+        /// The content hash of the stored entities.
+        entities_revision: Arc<str>,
         /// How many policies there are.
         policies: usize,
     },
@@ -66,8 +89,12 @@ pub enum Reload {
 pub struct Health {
     /// The content hash of what decides.
     pub revision: Arc<str>,
+    /// The content hash of the stored entities.
+    pub entities_revision: Arc<str>,
     /// How many policies there are.
     pub policies: usize,
+    /// How many entities are stored, the actions of the schema included.
+    pub entities: usize,
     /// The time since the source was last read.
     pub age: Duration,
     /// Whether `age` is within `max_staleness`. When it is not, every answer is Deny.
@@ -100,8 +127,7 @@ impl Pdp {
             validate: true,
             on_error: config.on_error,
         };
-        let (scan, texts) = load::read_new(&sources)?;
-        let snapshot = load::build(texts, rules)?;
+        let (scan, snapshot) = load::load_new(&sources, rules)?;
         let unregistered = |error| {
             let message = format!("cannot register metrics: {error}");
             vec![setting("policies", message)]
@@ -117,7 +143,11 @@ impl Pdp {
             namespace,
             sources,
             rules,
-            judged: Mutex::new(Some(scan)),
+            looked: Mutex::new(Looked {
+                entities: scan.entities.clone(),
+                judged: Some(scan),
+            }),
+            writing: Mutex::new(()),
             problems: ArcSwap::default(),
             reloads,
             metrics,
@@ -214,7 +244,9 @@ impl Pdp {
         }
         Health {
             revision: Arc::clone(snapshot.revision()),
-            policies: snapshot.policies.num_of_policies(),
+            entities_revision: Arc::clone(snapshot.entities_revision()),
+            policies: snapshot.policies().num_of_policies(),
+            entities: snapshot.entity_count(),
             age,
             fresh: age <= self.max_staleness,
             problems,
@@ -231,44 +263,122 @@ impl Pdp {
     /// is being written: not for a thread that serves requests.
     pub fn refresh(&self) {
         // Whoever panicked here only held what this look replaces.
-        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let scan = Scan::of(&self.sources);
-        if judged.as_ref() == Some(&scan) {
+        if looked.judged.as_ref() == Some(&scan) {
             return self.verified();
         }
         // Content that cannot be read, or not at one moment, was not verified, and is tried again
         // on the next look.
-        *judged = None;
+        looked.judged = None;
         let (scan, texts) = match load::read_steady(&self.sources, scan, load::STEADY) {
             Ok(read) => read,
             Err(problems) => return self.fail(problems),
         };
-        let built = load::build(texts, self.rules);
-        *judged = Some(scan);
+        let current = self.snapshot();
+        let same_entities = scan.entities == looked.entities;
+        let made = load::make(&scan, &texts, self.rules, Some((&current, same_entities)));
+        drop(current);
+        let made = match made {
+            Ok(made) => made,
+            Err(Failed::Changed) => return,
+            Err(Failed::Problems(problems)) => {
+                looked.judged = Some(scan);
+                self.verified();
+                return self.fail(problems);
+            }
+        };
+        let entities = scan.entities.clone();
+        looked.judged = Some(scan);
         self.verified();
-        match built {
+        match self.take_over(made) {
+            Ok(()) => looked.entities = entities,
             Err(problems) => self.fail(problems),
-            Ok(snapshot) => self.take_over(snapshot),
         }
     }
 
-    fn take_over(&self, snapshot: Snapshot) {
+    fn take_over(&self, made: Made) -> Result<(), Vec<Problem>> {
+        let _writing = self.writing();
+        let current = self.snapshot();
+        let snapshot = made.onto(Some(&current))?;
         let recovered = !self.problems.swap(Arc::default()).is_empty();
-        if snapshot.revision() == self.current.load().revision() {
+        let same = snapshot.revision() == current.revision()
+            && snapshot.entities_revision() == current.entities_revision();
+        if same {
             if recovered {
                 tracing::info!(
                     revision = &**snapshot.revision(),
+                    entities_revision = &**snapshot.entities_revision(),
                     "the policy source is good again"
                 );
                 self.reloads.send_replace(Reload::Recovered);
             }
-            return;
+            return Ok(());
         }
         self.announce(&snapshot);
         self.metrics.reloaded();
         let reload = loaded(&snapshot);
         self.current.store(Arc::new(snapshot));
         self.reloads.send_replace(reload);
+        Ok(())
+    }
+
+    /// Stores entities, each in place of the one with its name. All of them at once, or none.
+    /// Parents that are not stored are allowed. A file of entities that changes later takes the
+    /// place of everything that was stored here.
+    ///
+    /// # Errors
+    /// When an entity does not fit the schema, is given twice, or would be its own ancestor.
+    pub fn upsert_entities(&self, entities: Vec<Entity>) -> Result<(), RefusedEntities> {
+        self.change_entities(|snapshot| {
+            let stored = snapshot.entities();
+            let mut changes = Vec::with_capacity(entities.len());
+            for entity in &entities {
+                let entity = entity.as_ref();
+                if let Some(types) = &snapshot.rulebook().types {
+                    let refused = |error: &dyn std::fmt::Display| {
+                        refused(&format!("entity `{}`: {error}", entity.uid()))
+                    };
+                    types.check(entity).map_err(|error| refused(&error))?;
+                }
+                let draft = Draft::named(entity, &mut |uid| stored.name(uid));
+                changes.push(Change::Put(draft.map_err(|error| refused(&error))?));
+            }
+            Ok(changes)
+        })
+    }
+
+    /// Takes stored entities away. Those that name one as their parent keep doing so. A name that is
+    /// not stored is passed over.
+    ///
+    /// # Errors
+    /// When one is given twice or is an action of the schema.
+    pub fn remove_entities(&self, uids: &[EntityUid]) -> Result<(), RefusedEntities> {
+        self.change_entities(|snapshot| {
+            let names = uids
+                .iter()
+                .map(|uid| snapshot.entities().name(uid.as_ref()));
+            Ok(names.map(Change::Remove).collect())
+        })
+    }
+
+    fn change_entities(
+        &self,
+        changes: impl FnOnce(&Snapshot) -> Result<Vec<Change>, RefusedEntities>,
+    ) -> Result<(), RefusedEntities> {
+        let _writing = self.writing();
+        let current = self.current.load();
+        let changes = changes(&current)?;
+        let entities = current.entities().with(changes);
+        let entities = entities.map_err(|error| refused(&error))?;
+        self.metrics.stored(entities.len());
+        self.current.store(Arc::new(current.over(entities)));
+        Ok(())
+    }
+
+    /// Whoever panicked while writing had not changed anything yet.
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what decides, and says once what is wrong.
@@ -287,9 +397,12 @@ impl Pdp {
     }
 
     fn announce(&self, snapshot: &Snapshot) {
-        let (policies, entities) = (snapshot.policies.num_of_policies(), snapshot.entity_count());
+        let (policies, entities) = (
+            snapshot.policies().num_of_policies(),
+            snapshot.entity_count(),
+        );
         for warning in snapshot.warnings() {
-            tracing::warn!(%warning, "a policy can be improved");
+            tracing::warn!(%warning, "policies or entities can be improved");
         }
         if policies == 0 {
             tracing::warn!("there are no policies: everything is denied");
@@ -298,6 +411,7 @@ impl Pdp {
             policies,
             entities,
             revision = &**snapshot.revision(),
+            entities_revision = &**snapshot.entities_revision(),
             "policies loaded"
         );
         self.metrics.loaded(policies, entities);
@@ -319,7 +433,14 @@ impl Pdp {
 fn loaded(snapshot: &Snapshot) -> Reload {
     Reload::Loaded {
         revision: Arc::clone(snapshot.revision()),
-        policies: snapshot.policies.num_of_policies(),
+        entities_revision: Arc::clone(snapshot.entities_revision()),
+        policies: snapshot.policies().num_of_policies(),
+    }
+}
+
+fn refused(error: &dyn std::fmt::Display) -> RefusedEntities {
+    RefusedEntities {
+        message: one_line(&error.to_string()),
     }
 }
 

@@ -29,14 +29,14 @@ pub(crate) struct Scan {
 }
 
 /// A regular file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
     pub(crate) stamp: Stamp,
 }
 
 /// What changes when a file is written, replaced, or reached through another symbolic link.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
@@ -91,6 +91,14 @@ impl Scan {
                         i128::from(since.subsec_nanos()),
                     )
             })
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.stamp.bytes
     }
 }
 

@@ -11,7 +11,6 @@ use cedar_policy_core::ast::Request;
 use cedar_policy_core::evaluator::EvaluationError;
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::ValidatorSchema;
-use ref_cast::RefCast as _;
 use settings::Problem;
 
 use crate::answer::{Answer, PolicyError, Source};
@@ -19,21 +18,33 @@ use crate::config::OnError;
 use crate::context_shape::ContextShape;
 use crate::engine::{self, Asked, Engine, RequestCheck, Verdict};
 use crate::entities::{Entities, View};
-use crate::entity_store::EntityStore;
+use crate::load::Digests;
 use crate::one_line::one_line;
 use crate::question::Question;
 use crate::slice;
+use crate::stored_entity::StoredEntity;
+use crate::types::Types;
 
 /// Policies, schema and entities, never changed once made. One snapshot answers one question, and
-/// says in `revision` which it was.
-#[derive(Debug)]
+/// says in `revision` and `entities_revision` which it was.
+#[derive(Debug, Clone)]
 pub struct Snapshot {
+    rulebook: Arc<Rulebook>,
+    entities: Entities,
+    /// What the entities could do better; not mistakes.
+    of_entities: Arc<[Problem]>,
+}
+
+/// Policies and schema, which stay the same while entities change.
+#[derive(Debug)]
+pub(crate) struct Rulebook {
     pub(crate) revision: Arc<str>,
+    pub(crate) sources: Digests,
     pub(crate) policies: PolicySet,
     pub(crate) schema: Option<Schema>,
-    pub(crate) entities: EntityStore,
-    /// What policies, schema and entities could do better; not mistakes.
-    pub(crate) warnings: Vec<Problem>,
+    pub(crate) types: Option<Arc<Types>>,
+    /// What policies and schema could do better; not mistakes.
+    warnings: Vec<Problem>,
     context_shapes: HashMap<EntityUid, ContextShape>,
     entity_shapes: HashMap<EntityTypeName, ContextShape>,
     /// The height of the tallest policy.
@@ -48,12 +59,12 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Seen<'a>(Result<View<'a>, String>);
 
-/// The parts of a snapshot; the rest is derived.
+/// What a rulebook is made of beside policies and schema.
 pub(crate) struct Parts {
     pub(crate) revision: Arc<str>,
-    pub(crate) policies: PolicySet,
-    pub(crate) schema: Option<Schema>,
-    pub(crate) entities: EntityStore,
+    pub(crate) sources: Digests,
+    /// What the schema says of entities.
+    pub(crate) types: Option<Arc<Types>>,
     pub(crate) warnings: Vec<Problem>,
     /// The height of the tallest policy.
     pub(crate) height: usize,
@@ -62,15 +73,14 @@ pub(crate) struct Parts {
     pub(crate) check_requests: bool,
 }
 
-// === impl Snapshot ===
+// === impl Rulebook ===
 
-impl Snapshot {
-    pub(crate) fn new(parts: Parts) -> Self {
+impl Rulebook {
+    pub(crate) fn new(policies: PolicySet, schema: Option<Schema>, parts: Parts) -> Self {
         let Parts {
             revision,
-            policies,
-            schema,
-            entities,
+            sources,
+            types,
             warnings,
             height,
             on_error,
@@ -95,45 +105,90 @@ impl Snapshot {
                 .filter(|_| check_requests)
                 .map(|schema| RequestCheck::new(schema.as_ref())),
             revision,
+            sources,
             policies,
             schema,
-            entities,
+            types,
             warnings,
             height,
             on_error,
         }
     }
+}
 
-    /// The SHA-256 of everything that decides, in hexadecimal: the same wherever the content is the
+// === impl Snapshot ===
+
+impl Snapshot {
+    pub(crate) fn new(
+        rulebook: Arc<Rulebook>,
+        entities: Entities,
+        of_entities: Vec<Problem>,
+    ) -> Self {
+        Self {
+            rulebook,
+            entities,
+            of_entities: of_entities.into(),
+        }
+    }
+
+    /// The same policies over other entities.
+    pub(crate) fn over(&self, entities: Entities) -> Self {
+        Self {
+            entities,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn rulebook(&self) -> &Arc<Rulebook> {
+        &self.rulebook
+    }
+
+    pub(crate) fn entities(&self) -> &Entities {
+        &self.entities
+    }
+
+    /// What the entities could do better.
+    pub(crate) fn of_entities(&self) -> &[Problem] {
+        &self.of_entities
+    }
+
+    /// The SHA-256 of the stored entities, in hexadecimal: the same wherever the content is the
+    /// same.
+    #[must_use]
+    pub fn entities_revision(&self) -> &Arc<str> {
+        self.entities.revision()
+    }
+
+    /// The SHA-256 of policies and schema, in hexadecimal: the same wherever the content is the
     /// same.
     #[must_use]
     pub fn revision(&self) -> &Arc<str> {
-        &self.revision
+        &self.rulebook.revision
     }
 
     /// The schema, if there is one.
     #[must_use]
     pub fn schema(&self) -> Option<&Schema> {
-        self.schema.as_ref()
+        self.rulebook.schema.as_ref()
     }
 
     /// The policies, under the ids that answers name them by.
     #[must_use]
     pub fn policies(&self) -> &PolicySet {
-        &self.policies
+        &self.rulebook.policies
     }
 
     /// The context that `action` declares; `None` without a schema and for an action that the
     /// schema does not know.
     #[must_use]
     pub fn context_shape(&self, action: &EntityUid) -> Option<&ContextShape> {
-        self.context_shapes.get(action)
+        self.rulebook.context_shapes.get(action)
     }
 
     /// The attributes that entities of this type declare; `None` without a schema and for a type that
     /// the schema does not know.
     pub(crate) fn entity_shape(&self, name: &EntityTypeName) -> Option<&ContextShape> {
-        self.entity_shapes.get(name)
+        self.rulebook.entity_shapes.get(name)
     }
 
     /// Whether a question about these types is inside the schema, as far as its types go. One that is
@@ -159,7 +214,7 @@ impl Snapshot {
         principal: &EntityTypeName,
         resource: &EntityTypeName,
     ) -> BTreeSet<EntityUid> {
-        if let Some(schema) = &self.schema {
+        if let Some(schema) = &self.rulebook.schema {
             let known = schema.actions_for_principal_and_resource(principal, resource);
             return known.cloned().collect();
         }
@@ -168,22 +223,24 @@ impl Snapshot {
             ActionConstraint::Eq(action) => vec![action],
             ActionConstraint::In(actions) => actions,
         };
-        self.policies.policies().flat_map(named).collect()
+        self.rulebook.policies.policies().flat_map(named).collect()
     }
 
     /// A stored entity, with all of its ancestors.
     #[must_use]
-    pub fn stored(&self, uid: &EntityUid) -> Option<&Entity> {
-        self.entities.get(uid.as_ref()).map(Entity::ref_cast)
+    pub fn stored(&self, uid: &EntityUid) -> Option<StoredEntity<'_>> {
+        self.entities.find(uid.as_ref()).map(StoredEntity)
     }
 
-    /// The ids of the stored entities of a type, in order: those after `after`.
-    pub(crate) fn ids_of(
+    /// The ids of the stored entities of a type in order, from the first one after `after` on,
+    /// whether or not that one is stored.
+    pub fn ids_of(
         &self,
         kind: &EntityTypeName,
         after: Option<&str>,
     ) -> impl Iterator<Item = String> {
-        self.entities.of_type(kind.as_ref(), after)
+        let names = self.entities.of_kind(kind.as_ref().clone(), after);
+        names.map(|uid| uid.id().to_owned())
     }
 
     /// How many entities are stored, the actions of the schema included.
@@ -192,16 +249,15 @@ impl Snapshot {
         self.entities.len()
     }
 
-    /// What the policies and the schema could do better. They decide all the same.
-    #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
-        &self.warnings
+    /// What policies, schema and entities could do better. They decide all the same.
+    pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
+        self.rulebook.warnings.iter().chain(&*self.of_entities)
     }
 
     /// The effect and the annotations of a policy.
     #[must_use]
     pub fn describe(&self, policy: &str) -> Option<(Effect, Vec<(&str, &str)>)> {
-        let policy = self.policies.policy(&PolicyId::new(policy))?;
+        let policy = self.rulebook.policies.policy(&PolicyId::new(policy))?;
         let mut annotations: Vec<_> = policy.annotations().collect();
         annotations.sort_unstable();
         Some((policy.effect(), annotations))
@@ -217,7 +273,7 @@ impl Snapshot {
     /// for all of them.
     #[must_use]
     pub fn see(&self, given: &[Entity]) -> Seen<'_> {
-        let view = slice::view(self.stored_entities(), self.schema.as_ref(), given);
+        let view = slice::view(&self.entities, self.rulebook.types.as_deref(), given);
         Seen(view.map_err(|error| error.to_string()))
     }
 
@@ -225,7 +281,7 @@ impl Snapshot {
     /// that brings these entities.
     #[must_use]
     pub fn decide_over(&self, question: &Question, seen: &mut Seen<'_>) -> Answer {
-        let entities = self.stored_entities();
+        let entities = &self.entities;
         let asked = Asked {
             principal: entities.name(question.principal.as_ref()),
             action: entities.name(question.action.as_ref()),
@@ -241,7 +297,8 @@ impl Snapshot {
         };
         view.begin();
         let view = &*view;
-        let verdict = self.engine.candidates(&asked, view).judge(&asked, view);
+        let engine = &self.rulebook.engine;
+        let verdict = engine.candidates(&asked, view).judge(&asked, view);
         // An entity that could not be seen was missing from the verdict.
         match (verdict, view.failure()) {
             (Ok(verdict), None) => self.answer(verdict),
@@ -252,7 +309,7 @@ impl Snapshot {
 
     /// Holds the question to the schema.
     fn check(&self, question: &Question, asked: &Asked<'_>) -> Result<(), String> {
-        let (Some(check), Some(schema)) = (&self.check, self.held_to()) else {
+        let (Some(check), Some(schema)) = (&self.rulebook.check, self.held_to()) else {
             return Ok(());
         };
         if check.surely_fits(asked) {
@@ -273,28 +330,28 @@ impl Snapshot {
     /// The final Deny to a question that the policies cannot be asked.
     #[must_use]
     pub fn refused(&self, message: &str) -> Answer {
-        Answer::refused(Source::Engine, &self.revision, message)
+        Answer::refused(Source::Engine, &self.rulebook.revision, message)
     }
 
     /// The schema, where requests are held to it.
     pub(crate) fn held_to(&self) -> Option<&Schema> {
-        self.schema.as_ref().filter(|_| self.check.is_some())
-    }
-
-    /// The stored entities, as decisions see them.
-    pub(crate) fn stored_entities(&self) -> &Entities {
-        &self.entities.entities
+        let rulebook = &self.rulebook;
+        rulebook
+            .schema
+            .as_ref()
+            .filter(|_| rulebook.check.is_some())
     }
 
     /// Makes the engine take forbids for permits, and the other way round.
     #[cfg(test)]
     pub(crate) fn break_engine(&mut self) {
-        self.engine.break_effects();
+        let rulebook = Arc::get_mut(&mut self.rulebook).unwrap();
+        rulebook.engine.break_effects();
     }
 
     /// The stack, in bytes, that the tallest policy can take.
     pub(crate) fn stack_needed(&self) -> usize {
-        engine::stack_needed(self.height)
+        engine::stack_needed(self.rulebook.height)
     }
 
     /// The answer that a verdict makes.
@@ -304,7 +361,7 @@ impl Snapshot {
             // Cedar would skip the policy, and whether it does would depend on the thread.
             if let EvaluationError::RecursionLimit(_) = error {
                 let message = format!("policy `{id}` needs more stack than there is");
-                return Answer::refused(Source::FailClosed, &self.revision, &message);
+                return Answer::refused(Source::FailClosed, &self.rulebook.revision, &message);
             }
             errors.push(PolicyError {
                 policy: Some(id),
@@ -316,9 +373,10 @@ impl Snapshot {
             determining_policies: verdict.determining,
             errors,
             source: Source::Engine,
-            revision: Arc::clone(&self.revision),
+            revision: Arc::clone(&self.rulebook.revision),
         };
-        if answer.is_allow() && !answer.errors.is_empty() && self.on_error == OnError::Deny {
+        if answer.is_allow() && !answer.errors.is_empty() && self.rulebook.on_error == OnError::Deny
+        {
             answer.decision = Decision::Deny;
             answer.determining_policies = Vec::new();
         }

@@ -39,6 +39,7 @@ static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 // === impl Uid ===
 
 impl Uid {
+    #[cfg(test)]
     pub(crate) fn new(kind: &EntityType, id: &str) -> Self {
         Self::of_kind(bare(kind), SmolStr::new(id))
     }
@@ -68,11 +69,6 @@ impl Uid {
     }
 
     pub(crate) fn kind(&self) -> &EntityType {
-        &self.name.kind
-    }
-
-    /// The type, to be shared.
-    pub(crate) fn shared_kind(&self) -> &Arc<EntityType> {
         &self.name.kind
     }
 

@@ -152,16 +152,12 @@ impl Record {
         self.0.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Tells `tell` every entity that a value in it names.
     pub(crate) fn names(&self, tell: &mut dyn FnMut(&Uid)) {
         self.iter().for_each(|(_, value)| value.names(tell));
     }
 
-    pub(crate) fn to_cedar(&self) -> impl Iterator<Item = (SmolStr, ast::Value)> {
+    pub(crate) fn to_cedar(&self) -> impl Iterator<Item = (SmolStr, ast::Value)> + use<'_> {
         self.iter()
             .map(|(key, value)| (key.clone(), value.to_cedar()))
     }

@@ -160,8 +160,8 @@ impl Snapshot {
 
     /// Every entity that a policy could get to from the question.
     fn reachable(&self, question: &Question) -> Option<Result<Entities, String>> {
-        let stored = self.stored_entities();
-        let view = match slice::view(stored, self.schema(), &question.entities) {
+        let stored = self.entities();
+        let view = match slice::view(stored, self.rulebook().types.as_deref(), &question.entities) {
             Ok(view) => view,
             Err(error) => return Some(Err(error.to_string())),
         };

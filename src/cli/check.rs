@@ -114,7 +114,7 @@ impl Examination {
     }
 
     fn snapshot(&mut self, config: &Config, snapshot: &Snapshot, namespace: &Namespace) {
-        self.warnings.extend(snapshot.warnings().iter().cloned());
+        self.warnings.extend(snapshot.warnings().cloned());
         self.counts.policies = snapshot.policies().num_of_policies();
         self.counts.entities = snapshot.entity_count();
         let Some(schema) = snapshot.schema() else {

@@ -19,9 +19,10 @@ pub(super) fn operation(schemas: &mut Schemas) -> Operation {
 }
 
 async fn revision(State(api): State<Arc<Api>>, Extension(id): Extension<RequestId>) -> Response {
-    let revision = Arc::clone(api.pdp.snapshot().revision());
+    let snapshot = api.pdp.snapshot();
     body::json(&RevisionBody {
-        revision: &revision,
+        revision: snapshot.revision(),
+        entities_revision: snapshot.entities_revision(),
         request_id: &id.0,
     })
 }

@@ -214,8 +214,10 @@ pub(super) struct BatchAnswerBody<'a> {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Revision", deny_unknown_fields)]
 pub(super) struct RevisionBody<'a> {
-    /// The content hash of everything that decides.
+    /// The content hash of policies and schema.
     pub(super) revision: &'a str,
+    /// The content hash of the stored entities.
+    pub(super) entities_revision: &'a str,
     pub(super) request_id: &'a str,
 }
 

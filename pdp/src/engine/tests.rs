@@ -18,9 +18,9 @@ use self::world::World;
 use super::*;
 use crate::config::OnError;
 use crate::entities::Draft;
-use crate::entity_store::EntityStore;
+use crate::load::Digests;
 use crate::question::Question;
-use crate::snapshot::{Parts, Snapshot};
+use crate::snapshot::{Parts, Rulebook, Snapshot};
 
 /// Worlds of a usual run. `ENGINE_WORLDS` asks for more.
 const WORLDS: u64 = 100;
@@ -271,20 +271,18 @@ fn cases(world: &World) -> Vec<Case<'_>> {
 }
 
 fn snapshot(world: &World) -> Snapshot {
-    let entities = world
-        .entities
-        .values()
-        .map(|entity| entity.as_ref().clone());
-    Snapshot::new(Parts {
+    let parts = Parts {
         revision: "".into(),
-        policies: world.policies.clone(),
-        schema: None,
-        entities: EntityStore::new(entities.collect(), None).unwrap(),
+        sources: Digests::default(),
+        types: None,
         warnings: Vec::new(),
         height: HEIGHT,
         on_error: OnError::Cedar,
         check_requests: false,
-    })
+    };
+    let rulebook = Rulebook::new(world.policies.clone(), None, parts);
+    let entities = stored(world.entities.values().cloned());
+    Snapshot::new(Arc::new(rulebook), entities, Vec::new())
 }
 
 fn stored(entities: impl IntoIterator<Item = cedar_policy::Entity>) -> crate::entities::Entities {

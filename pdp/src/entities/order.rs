@@ -75,20 +75,21 @@ impl Order {
     }
 
     /// The names of a type, from the first one after the id `after` on.
-    pub(super) fn of_kind<'a>(
-        &'a self,
-        kind: &'a EntityType,
+    pub(super) fn of_kind(
+        &self,
+        kind: EntityType,
         after: Option<&str>,
-    ) -> impl Iterator<Item = &'a Uid> + use<'a> {
-        let before = |uid: &Uid| match uid.kind().cmp(kind) {
+    ) -> impl Iterator<Item = &Uid> + use<'_> {
+        let before = |uid: &Uid| match uid.kind().cmp(&kind) {
             std::cmp::Ordering::Equal => after.is_some_and(|after| uid.id() <= after),
             order => order.is_lt(),
         };
         let names = From::new(&self.root, before);
-        names.take_while(move |uid| uid.kind() == kind)
+        names.take_while(move |uid| *uid.kind() == kind)
     }
 
     /// All names.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> From<'_> {
         From::new(&self.root, |_| false)
     }
@@ -268,12 +269,12 @@ mod tests {
             }
             for (order, set) in [(&order, &set), (&old, &held)] {
                 prop_assert!(order.iter().eq(set));
-                let kind = "B".parse().unwrap();
+                let kind: EntityType = "B".parse().unwrap();
                 let after = format!("{after:x}");
                 let of_kind = |uid: &&Uid| uid.kind() == &kind;
-                prop_assert!(order.of_kind(&kind, None).eq(set.iter().filter(of_kind)));
+                prop_assert!(order.of_kind(kind.clone(), None).eq(set.iter().filter(of_kind)));
                 prop_assert!(
-                    order.of_kind(&kind, Some(&after))
+                    order.of_kind(kind.clone(), Some(&after))
                         .eq(set.iter().filter(of_kind).filter(|uid| uid.id() > after.as_str()))
                 );
             }

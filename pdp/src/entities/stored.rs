@@ -55,6 +55,10 @@ impl Stored {
     ///
     /// # Errors
     /// When an attribute or a tag is unknown.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the evaluator that uses it comes next")
+    )]
     pub(crate) fn of(entity: &ast::Entity) -> Result<Self, Unknown> {
         Self::named(entity, &mut Uid::of)
     }

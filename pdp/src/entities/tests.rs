@@ -282,8 +282,8 @@ fn a_long_chain_is_refused_before_it_costs_anything() {
 fn entities_of_a_type_come_in_the_order_of_their_ids() {
     let all: Vec<(u8, &[u8])> = (0..NAMES).map(|id| (id, &[] as &[u8])).collect();
     let entities = fresh(&shapes_of(&all)).unwrap();
-    let kind = "B".parse().unwrap();
-    let ids = |after| -> Vec<&str> { entities.of_kind(&kind, after).map(Uid::id).collect() };
+    let kind: EntityType = "B".parse().unwrap();
+    let ids = |after| -> Vec<&str> { entities.of_kind(kind.clone(), after).map(Uid::id).collect() };
     assert_eq!(ids(None), ["01", "03", "05", "07", "09", "11"]);
     assert_eq!(ids(Some("05")), ["07", "09", "11"]);
     assert_eq!(ids(Some("06")), ["07", "09", "11"]);

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Entities;
-use super::stored::{Draft, Lineage, Stored, Unknown};
+use super::stored::{Lineage, Stored, Unknown};
 use crate::uid::{ByUid, Uid};
 
 /// Steps up the hierarchy that one question may take. Every entity holds all of its ancestors, so
@@ -167,11 +167,6 @@ impl<'a> View<'a> {
     /// used, because an entity was missing from it.
     pub(crate) fn failure(&self) -> Option<&ViewError> {
         self.failure.get()
-    }
-
-    /// The stored entities, without the question's own.
-    pub(crate) fn stored(&self) -> &'a Entities {
-        self.entities
     }
 
     /// Whether a given entity is among the ancestors of a stored one, so that they may have changed.

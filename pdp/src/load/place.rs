@@ -20,6 +20,15 @@ pub(super) fn diagnostics(text: &Text, diagnostic: &dyn Diagnostic, problems: &m
     }
 }
 
+/// What a diagnostic says, and each beneath it.
+pub(super) fn sentences(diagnostic: &dyn Diagnostic) -> Vec<String> {
+    let related = diagnostic.related().into_iter().flatten();
+    let related = related.map(sentence);
+    std::iter::once(sentence(diagnostic))
+        .chain(related)
+        .collect()
+}
+
 fn diagnose(text: &Text, diagnostic: &dyn Diagnostic) -> Problem {
     let message = sentence(diagnostic);
     let label = diagnostic.labels().and_then(|mut labels| labels.next());

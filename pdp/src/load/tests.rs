@@ -202,7 +202,7 @@ fn entities_that_do_not_fit_are_told() {
     };
     assert_eq!(with("[]"), [""; 0]);
     assert!(
-        with("{}")[0].starts_with("e.json:1:0: is not a JSON array of entities"),
+        with("{}")[0].starts_with("e.json:1:1: is not a JSON array of entities"),
         "{:?}",
         with("{}")
     );
@@ -218,6 +218,105 @@ fn entities_that_do_not_fit_are_told() {
         with(r#"[{"uid":{"type":"User","id":"a"},"attrs":{"age":1,"age":2},"parents":[]}]"#)[0]
             .starts_with("e.json:1:2")
     );
+}
+
+#[test]
+fn hostile_entities_are_told_by_name() {
+    let build_of = |entities: &str| {
+        let mut texts = policies(&[]);
+        texts.entities = Some(text("e.json", entities));
+        build(texts, RULES)
+    };
+    let told = |entities: &str, expected: &str| {
+        let problems = build_of(entities).unwrap_err();
+        let problem = problems[0].to_string();
+        assert!(problem.contains(expected), "{entities}: {problem}");
+    };
+    let user = |uid: &str, attributes: &str, parents: &str| {
+        format!(r#"[{{"uid":{uid},"attrs":{attributes},"parents":[{parents}]}}]"#)
+    };
+    let a = r#"{"type":"User","id":"a"}"#;
+    for number in ["1.5", "9223372036854775808", "1e400", "null"] {
+        told(
+            &user(a, &format!(r#"{{"age":{number}}}"#), ""),
+            "e.json:1:2: ",
+        );
+    }
+    told(&user(a, r#"{"age":1.5}"#, ""), "Cedar does not have");
+    for uid in [
+        r#"{"type":"User"}"#,
+        r#"{"type":"","id":"a"}"#,
+        r#"{"type":"User::","id":"a"}"#,
+        r#"{"type":"__cedar::User","id":"a"}"#,
+        r#""User::\"a\"""#,
+        "7",
+    ] {
+        told(&user(uid, "{}", ""), "e.json:1:2: ");
+        told(&user(a, "{}", uid), "e.json:1:2: ");
+    }
+    told(&user(a, r#"{"age":1,"age":1}"#, ""), "e.json:1:2: ");
+    told(
+        &user(a, "{}", a),
+        r#"e.json:1:2: entity `User::"a"` is its own parent"#,
+    );
+    // Whatever characters an id holds, it is one name, and errors keep to their line.
+    let odd = r#"{"type":"User","id":"\u0000\n\u202e\"::User::\"b"}"#;
+    assert_eq!(
+        build_of(&user(odd, "{}", "")).unwrap().entity_count(),
+        1 + 2
+    );
+    let one = user(odd, "{}", "");
+    let one = one.trim_matches(['[', ']']);
+    let twice = format!("[{one},{one}]");
+    let problems = build_of(&twice).unwrap_err();
+    assert!(!problems[0].to_string().contains('\n'), "{problems:?}");
+}
+
+#[test]
+fn a_chain_of_entities_is_refused_in_time() {
+    let chain = |length: usize| {
+        let link = |n: usize| {
+            let above = n + 1;
+            format!(
+                r#"{{"uid":{{"type":"User","id":"{n}"}},"attrs":{{}},"parents":[{{"type":"User","id":"{above}"}}]}}"#
+            )
+        };
+        let links: Vec<String> = (0..length).map(link).collect();
+        let texts = Texts {
+            entities: Some(text("e.json", format!("[{}]", links.join(",\n")))),
+            ..Texts::default()
+        };
+        build(texts, RULES)
+    };
+    assert_eq!(chain(1000).unwrap().entity_count(), 1000);
+    let problems = chain(8000).unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        r#"e.json:7000:1: entity `User::"6999"` has more than 1000 ancestors"#
+    );
+}
+
+#[test]
+fn parents_that_are_not_stored_are_warned_of() {
+    let member = |n: usize| {
+        format!(
+            r#"{{"uid":{{"type":"User","id":"{n}"}},"attrs":{{}},"parents":[{{"type":"Group","id":"{n}"}},{{"type":"Group","id":"{n}"}}]}}"#
+        )
+    };
+    let members: Vec<String> = (0..25).map(member).collect();
+    let texts = Texts {
+        entities: Some(text("e.json", format!("[{}]", members.join(",\n")))),
+        ..Texts::default()
+    };
+    let snapshot = build(texts, RULES).unwrap();
+    let warnings: Vec<String> = snapshot.warnings().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 21);
+    assert_eq!(
+        warnings[0],
+        r#"e.json:1:1: entity `User::"0"` is in `Group::"0"`, which is not stored"#
+            .replace("1:1", "1:2")
+    );
+    assert_eq!(warnings[20], "e.json: 5 more parents are not stored");
 }
 
 #[test]
@@ -249,11 +348,14 @@ fn warnings_are_no_mistakes() {
     )]);
     let snapshot = build(texts, RULES).unwrap();
     assert!(
-        snapshot.warnings()[0]
+        snapshot
+            .warnings()
+            .next()
+            .unwrap()
             .to_string()
             .starts_with("p.cedar:2:1"),
         "{:?}",
-        snapshot.warnings()
+        snapshot.warnings().collect::<Vec<_>>()
     );
 }
 
@@ -285,7 +387,21 @@ fn the_revision_is_of_the_content() {
         "e.json",
         r#"[{"uid":{"type":"User","id":"a"},"attrs":{},"parents":[]}]"#,
     ));
-    assert_ne!(base, revision(other.clone()));
+    // Entities have a revision of their own.
+    assert_eq!(base, revision(other.clone()));
+    let of_entities = |texts| build(texts, RULES).unwrap().entities_revision().to_string();
+    assert_ne!(of_entities(policies(&[])), of_entities(other.clone()));
+    // What it says counts, not how.
+    other.entities.as_mut().unwrap().content =
+        r#"[{"parents":[],"attrs":{},"uid":{"id":"a","type":"User"},"tags":{}} ]"#.to_owned();
+    assert_eq!(of_entities(other.clone()), {
+        let mut again = policies(&[]);
+        again.entities = Some(text(
+            "f.json",
+            r#"[{"uid":{"type":"User","id":"a"},"attrs":{},"parents":[]}]"#,
+        ));
+        of_entities(again)
+    });
     let mut schema = policies(&[("a.cedar", &format!("{one}{two}"))]);
     schema
         .schema

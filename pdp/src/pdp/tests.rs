@@ -381,3 +381,146 @@ async fn a_watched_folder_is_followed_until_told_to_stop() {
         .unwrap()
         .unwrap();
 }
+
+const SCHEMA: &str = "entity Group in [Group]; entity User in [Group] { age?: Long };
+    action view appliesTo { principal: User, resource: User };";
+
+fn member(id: &str, parent: &str) -> String {
+    let parent = format!(r#"{{"type":"Group","id":"{parent}"}}"#);
+    format!(r#"{{"uid":{{"type":"User","id":"{id}"}},"attrs":{{}},"parents":[{parent}]}}"#)
+}
+
+fn entity(json: &str) -> Entity {
+    Entity::from_json_str(json, None).unwrap()
+}
+
+/// A decision point with a schema and a file of entities, and where those are.
+fn with_entities(entities: &str) -> (TempDir, Arc<Pdp>) {
+    let (folder, policies) = folder();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(
+        policies.join("a.cedar"),
+        "@id(\"staff\") permit(principal in Group::\"staff\", action, resource);",
+    )
+    .unwrap();
+    fs::write(path("s.cedarschema"), SCHEMA).unwrap();
+    fs::write(path("e.json"), entities).unwrap();
+    let config = PoliciesConfig {
+        schema: Some(path("s.cedarschema")),
+        entities: Some(path("e.json")),
+        ..config(&folder)
+    };
+    let pdp = Pdp::open(&config, &Registry::new()).unwrap();
+    (folder, pdp)
+}
+
+#[test]
+fn entities_change_one_by_one() {
+    let (_folder, pdp) = with_entities("[]");
+    let before = pdp.snapshot();
+    let revision = |pdp: &Pdp| pdp.health().entities_revision;
+    let empty = revision(&pdp);
+    assert!(!decide(&pdp).is_allow());
+
+    pdp.upsert_entities(vec![entity(&member("a", "staff"))])
+        .unwrap();
+    assert!(decide(&pdp).is_allow());
+    assert_ne!(revision(&pdp), empty);
+    // What decides is the same, and whoever holds the older snapshot is not disturbed.
+    assert!(Arc::ptr_eq(before.rulebook(), pdp.snapshot().rulebook()));
+    assert!(!pdp.decide(&before, &question()).is_allow());
+
+    pdp.upsert_entities(vec![entity(&member("a", "guests"))])
+        .unwrap();
+    assert!(!decide(&pdp).is_allow());
+    // A group that moves takes its members along.
+    let group = r#"{"uid":{"type":"Group","id":"guests"},"attrs":{},"parents":[{"type":"Group","id":"staff"}]}"#;
+    pdp.upsert_entities(vec![entity(group)]).unwrap();
+    assert!(decide(&pdp).is_allow());
+    let guests: EntityUid = r#"Group::"guests""#.parse().unwrap();
+    pdp.remove_entities(std::slice::from_ref(&guests)).unwrap();
+    assert!(!decide(&pdp).is_allow());
+    pdp.remove_entities(&[guests, question().principal])
+        .unwrap();
+    assert_eq!(revision(&pdp), empty);
+}
+
+#[test]
+fn entities_that_do_not_fit_are_refused_by_name_and_change_nothing() {
+    let (_folder, pdp) = with_entities(&format!("[{}]", member("a", "staff")));
+    let before = pdp.health().entities_revision;
+    let group = |id: &str, parent: &str| member(id, parent).replace("\"User\"", "\"Group\"");
+    for (entities, expected) in [
+        (
+            vec![
+                member("b", "staff"),
+                member("c", "x").replace("User", "Robot"),
+            ],
+            r#"entity `Robot::"c"`: "#,
+        ),
+        (
+            vec![member("b", "x").replace("{}", r#"{"age":"old"}"#)],
+            r#"entity `User::"b"`: "#,
+        ),
+        (
+            vec![group("x", "y"), group("y", "x")],
+            r#"entity `Group::"x"` is its own ancestor: there is a cycle through its parent `Group::"y"`"#,
+        ),
+        (
+            vec![member("b", "x"), member("b", "y")],
+            r#"entity `User::"b"` is given twice"#,
+        ),
+    ] {
+        let entities = entities.iter().map(|json| entity(json)).collect();
+        let error = pdp.upsert_entities(entities).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+        assert_eq!(pdp.health().entities_revision, before);
+    }
+    let action = r#"Action::"view""#.parse().unwrap();
+    let error = pdp.remove_entities(&[action]).unwrap_err();
+    assert!(error.message.contains("is an action"), "{error}");
+}
+
+#[test]
+fn only_what_changed_is_made_again() {
+    let (folder, pdp) = with_entities(&format!("[{}]", member("a", "staff")));
+    let path = |name: &str| folder.path().join(name);
+    let first = pdp.snapshot();
+    assert!(decide(&pdp).is_allow());
+
+    fs::write(path("e.json"), format!("[{}]", member("b", "staff"))).unwrap();
+    pdp.refresh();
+    let second = pdp.snapshot();
+    assert!(!decide(&pdp).is_allow());
+    assert!(Arc::ptr_eq(first.rulebook(), second.rulebook()));
+    assert_eq!(first.revision(), second.revision());
+    assert_ne!(first.entities_revision(), second.entities_revision());
+
+    // Stored beside the file, it stays until the file changes.
+    pdp.upsert_entities(vec![entity(&member("a", "staff"))])
+        .unwrap();
+    fs::write(path("policies/b.cedar"), ALL).unwrap();
+    pdp.refresh();
+    let third = pdp.snapshot();
+    assert!(!Arc::ptr_eq(second.rulebook(), third.rulebook()));
+    assert_ne!(third.revision(), second.revision());
+    assert_eq!(third.entity_count(), 1 + 2);
+
+    // Another schema: the same file means something else.
+    fs::write(path("s.cedarschema"), format!("{SCHEMA} entity Other;")).unwrap();
+    pdp.refresh();
+    assert_eq!(pdp.snapshot().entity_count(), 1 + 1);
+    let kept = pdp.health().entities_revision;
+    assert_eq!(kept, *second.entities_revision());
+
+    // Mistakes leave everything as it is, and are told with their place.
+    fs::write(
+        path("e.json"),
+        "[\n{\"uid\":{\"type\":\"Robot\",\"id\":\"a\"},\"attrs\":{},\"parents\":[]}]",
+    )
+    .unwrap();
+    pdp.refresh();
+    assert_eq!(pdp.health().entities_revision, kept);
+    let problem = pdp.health().problems[0].to_string();
+    assert!(problem.contains("e.json:2:1: "), "{problem}");
+}

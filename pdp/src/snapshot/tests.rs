@@ -1,5 +1,7 @@
 //! Cases: policies, schema, entities and a request, and what must come of them.
 
+use cedar_policy::Entity;
+
 use super::*;
 use crate::api::{Asked, ask};
 use crate::load::{Ids, Rules, Text, Texts, build};

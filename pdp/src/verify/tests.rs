@@ -139,7 +139,7 @@ fn cedar_agrees_about_the_packs() {
         .unwrap();
         let schema = snapshot.schema().unwrap().clone();
         let mut uids: Vec<EntityUid> = snapshot
-            .stored_entities()
+            .entities()
             .iter()
             .map(|entity| entity.uid.to_cedar().into())
             .collect();

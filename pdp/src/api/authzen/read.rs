@@ -210,6 +210,7 @@ impl Reader<'_> {
             return Ok(given);
         };
         let given: &ast::Entity = given.as_ref();
+        let stored = stored.to_entity();
         let stored: &ast::Entity = stored.as_ref();
         let (uid, mut attributes, ancestors, parents, tags) = stored.clone().into_inner();
         for (name, value) in given.attrs() {
