@@ -9,6 +9,7 @@ mod fixture;
 mod gate;
 mod head;
 mod routing;
+mod store;
 mod token;
 
 use std::time::Duration;
@@ -25,5 +26,6 @@ fn main() {
     routing::bench(&mut criterion);
     decision::bench(&mut criterion);
     gate::bench(&mut criterion);
+    store::bench(&mut criterion);
     criterion.final_summary();
 }

@@ -10,7 +10,7 @@ mod token;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::Write;
+use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -70,6 +70,17 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+/// Says on the terminal how far a long load has come.
+fn tell_progress(step: &pdp::load::Step) {
+    let percent = step.read.saturating_mul(100) / step.bytes.max(1);
+    let (path, read, bytes) = (step.path.display(), step.read >> 20, step.bytes >> 20);
+    // Nobody is there to be told when the terminal is gone.
+    let _ = writeln!(
+        io::stderr().lock(),
+        "{path}: {percent} % ({read} of {bytes} MiB)"
+    );
+}
+
 /// Parses the arguments and runs the command.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -77,6 +88,9 @@ pub(crate) fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
+    if io::stderr().is_terminal() {
+        pdp::load::tell_progress(tell_progress);
+    }
     match cli.command {
         Command::Dev(args) => dev::run(args),
         Command::Serve(args) => serve::run(args),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +26,9 @@ const MAX_PROBLEMS: usize = 100;
 
 /// Warnings of one kind that are told one by one.
 const MAX_WARNINGS: usize = 20;
+
+/// Bytes of the largest file that is read.
+const MAX_BYTES: u64 = 8 << 30;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 256 << 10;
@@ -91,7 +94,13 @@ pub(super) fn read(
             if !as_found()? {
                 return Err(Failed::Changed);
             }
-            let read = reader.read(BufReader::with_capacity(BUFFER, &file), found.bytes());
+            if found.bytes() > MAX_BYTES {
+                let message = format!("is larger than {} GiB", MAX_BYTES >> 30);
+                return Err(vec![Problem::of_file(&found.path, message)].into());
+            }
+            // What is appended meanwhile is found out below, and must not be read for ever.
+            let bounded = (&file).take(MAX_BYTES);
+            let read = reader.read(BufReader::with_capacity(BUFFER, bounded), found.bytes());
             if !as_found()? {
                 return Err(Failed::Changed);
             }
