@@ -259,7 +259,7 @@ fn parts_that_do_not_fit_are_refused() {
     refused(
         &format!("{POLICIES}engine: {{ verify_sample: 1.5 }}"),
         "engine.verify_sample",
-        "from 0 to 1",
+        "at most 1.0",
     );
     refused(
         &format!("{POLICIES}decision_api: {{ batch_items: 0 }}"),

@@ -87,10 +87,12 @@ RENDERED = [
         "Service/spec.ports.0.name": "http-decisions",
         "NetworkPolicy/spec.ingress.0.ports.0.port": 8180,
     }),
-    ("AWS by IRSA", {
+    ("AWS by IRSA, Redis by a Secret", {
         **DEPLOYMENT,
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/portcullis"}},
+        "redis": {"existingSecret": "sessions", "key": "redis-url"},
     }, {
+        "Deployment/spec.template.spec.volumes.2.secret.items.0": {"key": "redis-url", "path": "url"},
         "ServiceAccount/metadata.annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/portcullis"},
     }),
     ("autoscaled, spread, placed", {
