@@ -45,10 +45,16 @@ python3 "$work/service.py" &
 "$portcullis" serve -c "$work/portcullis.yaml" &
 "$envoy" -c "$here/envoy.yaml" --use-dynamic-base-id --disable-hot-restart --concurrency 1 --log-level warning --log-path "$work/envoy.log" &
 
+up=
 for _ in $(seq 100); do
-    curl -fso /dev/null http://127.0.0.1:9180/readyz && curl -so /dev/null http://127.0.0.1:10000/ && break
+    curl -fso /dev/null http://127.0.0.1:9180/readyz && curl -so /dev/null http://127.0.0.1:10000/ && { up=yes; break; }
     sleep 0.1
 done
+if [ -z "$up" ]; then
+    echo "Envoy or Portcullis did not start; are the ports 3000, 9180, 9191 and 10000 free?" >&2
+    cat "$work/envoy.log" >&2
+    exit 1
+fi
 
 mint() { "$portcullis" token mint --key "$work/keys/signing-key.json" --iss https://auth.example.com --aud cloud-app "$@"; }
 alice=$(mint --sub alice)

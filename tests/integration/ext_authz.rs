@@ -1,6 +1,6 @@
 //! A real Envoy in front: every request is denied, or forwarded as it was decided, whatever Envoy does about errors.
 
-use crate::harness::envoy::{Envoy, Mode};
+use crate::harness::envoy::{Envoy, Mode, tool};
 use crate::harness::http1::Client;
 use crate::harness::http2::{self, BoxBody, full};
 use crate::harness::sidecar::{Sidecar, command};
@@ -239,4 +239,11 @@ fn grpc_health_is_served() {
         .unwrap();
     let answer = ask(authz(&sidecar, Mode::Grpc), request);
     assert_eq!(answer.body[..], [0, 0, 0, 0, 2, 8, 1], "serving");
+}
+
+#[test]
+fn the_example_is_a_configuration_of_envoy() {
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/envoy/envoy.yaml");
+    let run = std::process::Command::new(tool("envoy")).args(["--mode", "validate", "-c"]).arg(example).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
