@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use http::request::Parts;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
 
@@ -33,6 +32,7 @@ use crate::gate::{Client, Gate};
 use crate::headers::ReservedNames;
 use crate::headers::reserved::{IDENTITY, OVERRIDES};
 use crate::path::CanonicalPath;
+use crate::proxy::random;
 use crate::rejection::{Realm, Reason, Rejection};
 use crate::request_log::RequestId;
 use verdict::Passed;
@@ -87,10 +87,7 @@ impl Checker {
         realm: Realm,
         registry: &Registry,
     ) -> Result<Arc<Self>, prometheus::Error> {
-        let mut process = [0; 8];
-        SystemRandom::new()
-            .fill(&mut process)
-            .map_err(|_| prometheus::Error::Msg("no random numbers".to_owned()))?;
+        let process = random().map_err(|error| prometheus::Error::Msg(error.to_string()))?;
         Ok(Arc::new(Self {
             gate,
             realm,
@@ -99,7 +96,7 @@ impl Checker {
             deadline: config.deadline.0,
             path_prefix: config.path_prefix.clone(),
             metrics: Metrics::register(registry)?,
-            process: u64::from_ne_bytes(process),
+            process,
             checks: AtomicU64::new(0),
         }))
     }

@@ -116,7 +116,7 @@ impl Service<Request<RequestBody>> for ReverseProxy {
 /// The answer to what a listener refused before it became a request: the envelope of every other refusal.
 pub fn refuse(fault: Fault) -> Response<ResponseBody> {
     let request_id = RequestId::new(random().unwrap_or_default(), 0);
-    log_fault(&request_id, &fault);
+    log_fault(&request_id, "proxy", &fault);
     let mut response = render_fault(&fault, request_id.as_str())
         .map(Full::new)
         .map(ResponseBody::own);
@@ -352,7 +352,8 @@ fn unanswered(error: UpstreamError) -> Rejection {
     Rejection::new(reason).because(error.to_string())
 }
 
-fn random() -> Result<u64, StartError> {
+/// Eight bytes that nobody can guess.
+pub(crate) fn random() -> Result<u64, StartError> {
     let mut bytes = [0; 8];
     SystemRandom::new()
         .fill(&mut bytes)

@@ -257,11 +257,11 @@ impl Drop for Exchange {
 }
 
 /// The event of a request that its listener refused, of which nothing else is known.
-pub(crate) fn log_fault(request_id: &RequestId, fault: &Fault) {
+pub(crate) fn log_fault(request_id: &RequestId, surface: &str, fault: &Fault) {
     tracing::info!(
         target: TARGET,
         request_id = request_id.as_str(),
-        surface = "proxy",
+        surface,
         decision = "REFUSED",
         status = fault.status.as_u16(),
         code = fault.code,

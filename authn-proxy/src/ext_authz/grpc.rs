@@ -23,6 +23,7 @@ use tower_service::Service as _;
 use super::{Check, Checker, deadline, wire};
 use crate::decide::Permit;
 use crate::gate::Client;
+use crate::proxy::random;
 use crate::rejection::{Reason, Rejection, render_fault};
 use crate::request_log::{RequestId, log_fault};
 
@@ -76,8 +77,8 @@ impl Service<Request<RequestBody>> for GrpcService {
 
 /// The answer to what the listener refused before it became a call: a denial, because Envoy takes anything else for an error.
 pub fn refuse(fault: Fault) -> Response<Body> {
-    let id = RequestId::new(0, 0);
-    log_fault(&id, &fault);
+    let id = RequestId::new(random().unwrap_or_default(), 0);
+    log_fault(&id, SURFACE, &fault);
     reply(&wire::denied(
         &render_fault(&fault, id.as_str()),
         false,

@@ -18,6 +18,7 @@ use listener::{Fault, Peer, RequestBody};
 use super::{Check, Checker, deadline};
 use crate::gate::Client;
 use crate::headers::REQUEST_ID;
+use crate::proxy::random;
 use crate::rejection::{Reason, Rejection, render_fault};
 use crate::request_log::{RequestId, log_fault};
 
@@ -52,8 +53,8 @@ impl Service<Request<RequestBody>> for HttpService {
 
 /// The answer to what the listener refused before it became a request.
 pub fn refuse(fault: Fault) -> Response<Full<Bytes>> {
-    let id = RequestId::new(0, 0);
-    log_fault(&id, &fault);
+    let id = RequestId::new(random().unwrap_or_default(), 0);
+    log_fault(&id, SURFACE, &fault);
     never_an_error(render_fault(&fault, id.as_str())).map(Full::new)
 }
 

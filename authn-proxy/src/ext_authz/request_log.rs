@@ -44,6 +44,9 @@ pub(super) fn log(
         path,
         route = route.map(|route| route.name()),
         principal = asked.map(|asked| display(&asked.principal)),
+        on_behalf_of = asked
+            .and_then(|asked| asked.on_behalf_of.as_ref())
+            .map(display),
         action = asked.map(|asked| display(&asked.action)),
         resource = asked.map(|asked| display(&asked.resource)),
         decision,
