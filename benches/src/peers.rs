@@ -30,17 +30,18 @@ pub async fn announce(name: &str, at: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Answers every request with [`ANSWER`], for as long as connections can be accepted.
+/// Reads every request whole and answers it with [`ANSWER`], for as long as connections can be accepted.
 pub async fn upstream(listener: TcpListener) -> io::Result<()> {
     loop {
         let stream = accept(&listener).await?;
-        let service = service_fn(async |_: Request<Incoming>| {
+        let service = service_fn(async |request: Request<Incoming>| {
+            request.into_body().collect().await?;
             let mut response = Response::new(Full::new(Bytes::from_static(ANSWER.as_bytes())));
             response.headers_mut().insert(
                 http::header::CONTENT_TYPE,
                 http::HeaderValue::from_static("application/json"),
             );
-            Ok::<_, Infallible>(response)
+            Ok::<_, hyper::Error>(response)
         });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -12,6 +13,8 @@ use crate::load::Error;
 
 /// How long a process may take until it says that it is ready.
 const START: Duration = Duration::from_secs(30);
+/// How long until a process that does not accept connections yet is tried again.
+const RETRY: Duration = Duration::from_millis(20);
 /// How much of what a process wrote to standard error is kept to explain its failure.
 const KEPT: usize = 4 * 1024;
 /// Clock ticks a second in `/proc` (`USER_HZ`, the same on every Linux).
@@ -75,13 +78,39 @@ impl Process {
         }
     }
 
+    /// Starts `command`, which says nothing when it is ready, and waits until it accepts connections.
+    pub fn start_at(mut command: Command, at: SocketAddr) -> Result<Self, Error> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start `{program}`: {error}"))?;
+        let complaint = child.stderr.take().map(tail).ok_or("no standard error")?;
+        let mut process = Self {
+            child,
+            lines: Vec::new(),
+        };
+        let deadline = Instant::now() + START;
+        while TcpStream::connect(at).is_err() {
+            if process.child.try_wait()?.is_some() || Instant::now() > deadline {
+                let _ = process.child.kill();
+                let complaint = complaint.join().unwrap_or_default();
+                return Err(format!("`{program}` does not accept at {at}: {complaint}").into());
+            }
+            thread::sleep(RETRY);
+        }
+        Ok(process)
+    }
+
     /// What the process had printed when it was ready, line by line.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
 
     /// What follows `prefix` in a line printed before the process was ready, as an address.
-    pub fn address(&self, prefix: &str) -> Result<std::net::SocketAddr, Error> {
+    pub fn address(&self, prefix: &str) -> Result<SocketAddr, Error> {
         self.lines
             .iter()
             .find_map(|line| line.strip_prefix(prefix))

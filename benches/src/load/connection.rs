@@ -24,9 +24,9 @@ impl Connection {
         })
     }
 
-    /// Sends one whole request and reads its whole answer. Anything but a 200 of known length is
-    /// an error: a quick refusal must never pass for a quick answer.
-    pub async fn exchange(&mut self, request: &[u8]) -> Result<(), Error> {
+    /// Sends one whole request, reads its whole answer and gives its body. Anything but a 200 of
+    /// known length is an error: a quick refusal must never pass for a quick answer.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<&[u8], Error> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         loop {
@@ -34,8 +34,10 @@ impl Connection {
                 return Err("the connection was closed before the answer was complete".into());
             }
             match answer_length(&self.buffer)? {
-                Some(length) if self.buffer.len() == length => return Ok(()),
-                Some(length) if self.buffer.len() > length => {
+                Some((head, length)) if self.buffer.len() == length => {
+                    return Ok(self.buffer.get(head..).unwrap_or_default());
+                }
+                Some((_, length)) if self.buffer.len() > length => {
                     return Err("more was answered than asked".into());
                 }
                 _ => {}
@@ -44,8 +46,8 @@ impl Connection {
     }
 }
 
-/// The length of the answer, head and body, as soon as the head is there.
-fn answer_length(bytes: &[u8]) -> Result<Option<usize>, Error> {
+/// The lengths of the answer's head, and of head and body, as soon as the head is there.
+fn answer_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Error> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut answer = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = answer.parse(bytes)? else {
@@ -61,5 +63,5 @@ fn answer_length(bytes: &[u8]) -> Result<Option<usize>, Error> {
         .find(|header| header.name.eq_ignore_ascii_case("content-length"))
         .ok_or("an answer without content-length")?;
     let body: usize = std::str::from_utf8(length.value)?.parse()?;
-    Ok(Some(head + body))
+    Ok(Some((head, head + body)))
 }
