@@ -1,4 +1,4 @@
-//! The policies, entities and questions, in the words of each server.
+//! The policies, entities and questions, in the words of each server. cedar-agent speaks the Cedar of 2023, which had no `is`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use benches::load::Error;
 use serde_json::{Value, json};
 
-/// Users, and as many documents: every user asks about every document.
-const USERS: usize = 100;
+/// Questions, each different.
+const QUESTIONS: usize = 10_000;
 
 const SCHEMA: &str = "\
 entity Group;
@@ -27,23 +27,25 @@ pub(crate) struct World {
 
 /// Writes everything that the servers read into `folder`.
 pub(crate) fn write(folder: &Path, policies: usize) -> Result<World, Error> {
+    // As many documents as users. With two policies every user asks about every document.
+    let users = if policies == 2 { 100 } else { policies };
     fs::create_dir_all(folder.join("policies"))?;
     fs::create_dir_all(folder.join("cerbos"))?;
     let texts: Vec<(String, String)> = if policies == 2 {
         vec![
             (
                 "public".to_owned(),
-                "permit (principal in Group::\"staff\", action == Action::\"view\", resource is Document) when { resource.public };".to_owned(),
+                "permit (principal in Group::\"staff\", action == Action::\"view\", resource) when { resource.public };".to_owned(),
             ),
             (
                 "owner".to_owned(),
-                "permit (principal, action, resource is Document) when { resource.owner == principal };".to_owned(),
+                "permit (principal, action == Action::\"view\", resource) when { resource.owner == principal };".to_owned(),
             ),
         ]
     } else {
         (0..policies)
             .map(|number| {
-                let (user, document) = scoped(number);
+                let (user, document) = scoped(number, users);
                 (
                     format!("scoped{number}"),
                     format!("permit (principal == User::\"u{user}\", action == Action::\"view\", resource == Document::\"d{document}\");"),
@@ -62,7 +64,7 @@ pub(crate) fn write(folder: &Path, policies: usize) -> Result<World, Error> {
         .collect();
     fs::write(folder.join("policies.json"), Value::from(agent).to_string())?;
     fs::write(folder.join("schema.cedarschema"), SCHEMA)?;
-    fs::write(folder.join("entities.json"), entities().to_string())?;
+    fs::write(folder.join("entities.json"), entities(users).to_string())?;
     fs::write(
         folder.join("cerbos/document.yaml"),
         include_str!("document.yaml"),
@@ -72,13 +74,13 @@ pub(crate) fn write(folder: &Path, policies: usize) -> Result<World, Error> {
         if policies == 2 {
             user == document || (staff(user) && public(document))
         } else {
-            (0..policies).any(|number| scoped(number) == (user, document))
+            scoped(user, users) == (user, document)
         }
     };
-    let questions = (0..USERS * USERS)
-        // Neighbours ask for different things: 37 has no factor in common with 10,000.
-        .map(|number| number * 37 % (USERS * USERS))
-        .map(|number| (number / USERS, number % USERS))
+    let questions = (0..QUESTIONS)
+        // Neighbours ask for different things: 37 has no factor in common with the number of users.
+        .map(|number| (number * 37 % users, number / users))
+        .map(|(user, place)| (user, (user * 7 + place) % users))
         .map(|(user, document)| (user, document, allowed(user, document)))
         .collect();
     Ok(World {
@@ -89,8 +91,8 @@ pub(crate) fn write(folder: &Path, policies: usize) -> Result<World, Error> {
 }
 
 /// Whom and what policy `number` of the thousand is about.
-fn scoped(number: usize) -> (usize, usize) {
-    (number % USERS, (number / USERS) * 7 % USERS)
+fn scoped(number: usize, users: usize) -> (usize, usize) {
+    (number, number * 7 % users)
 }
 
 /// Whether the user is in `Group::"staff"`.
@@ -103,9 +105,9 @@ fn public(document: usize) -> bool {
     document.is_multiple_of(5)
 }
 
-fn entities() -> Value {
+fn entities(users: usize) -> Value {
     let group = json!({ "uid": { "type": "Group", "id": "staff" }, "attrs": {}, "parents": [] });
-    let users = (0..USERS).map(|user| {
+    let people = (0..users).map(|user| {
         let parents = if staff(user) {
             json!([{ "type": "Group", "id": "staff" }])
         } else {
@@ -113,7 +115,7 @@ fn entities() -> Value {
         };
         json!({ "uid": { "type": "User", "id": format!("u{user}") }, "attrs": {}, "parents": parents })
     });
-    let documents = (0..USERS).map(|document| {
+    let documents = (0..users).map(|document| {
         json!({
             "uid": { "type": "Document", "id": format!("d{document}") },
             "attrs": {
@@ -124,7 +126,7 @@ fn entities() -> Value {
         })
     });
     std::iter::once(group)
-        .chain(users)
+        .chain(people)
         .chain(documents)
         .collect()
 }
