@@ -275,7 +275,8 @@ impl System {
                 if problems.is_empty() =>
             {
                 let gate = Gate::new(routes, Arc::clone(&issuers), principals, Arc::clone(&pdp))
-                    .asking(Arc::clone(&standing));
+                    .asking(Arc::clone(&standing))
+                    .measured(registry)?;
                 Ok(Self {
                     pdp,
                     issuers,

@@ -1,6 +1,7 @@
 //! The sections of the configuration file that this crate reads: `upstream`, `forwarded`, `realm` and `routes`.
 
 pub mod ext_authz;
+pub mod rate_limit;
 pub mod routes;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use ext_authz::ExtAuthzConfig;
+pub use rate_limit::{Rate, RateLimitConfig};
 pub use routes::{CallerKind, ResourceConfig, RouteConfig, RouteFile, RoutesConfig};
 pub use upstream::{Protocol, UpstreamConfig};
 

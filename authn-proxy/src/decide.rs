@@ -17,6 +17,7 @@ use pdp::{Answer, Pdp, Question, Snapshot, Source};
 
 use crate::active::ActiveUser;
 use crate::path::CanonicalPath;
+use crate::rate_limit::Quotas;
 use crate::rejection::{Reason, Rejection};
 use crate::routes::{Access, Route, Rule};
 
@@ -26,6 +27,7 @@ pub struct Permit {
     path: CanonicalPath,
     route: Arc<Route>,
     grounds: Grounds,
+    quotas: Quotas,
 }
 
 /// A question and its answer, for the log.
@@ -70,6 +72,7 @@ pub(crate) fn open<'r>(route: &'r Arc<Route>, path: &CanonicalPath) -> Result<Pe
             path: path.clone(),
             route: Arc::clone(route),
             grounds: Grounds::Public,
+            quotas: Quotas::default(),
         }),
         Access::Decided(rule) => Err(rule),
     }
@@ -108,6 +111,7 @@ pub(crate) fn decide(
             path: path.clone(),
             route: Arc::clone(route),
             grounds: Grounds::Allowed { user, asked },
+            quotas: Quotas::default(),
         }),
         (Decision::Deny, Source::Engine) => Err(Rejection::new(Reason::Forbidden).asked(asked)),
         (_, Source::FailClosed) => Err(Rejection::new(Reason::AuthzUnavailable).asked(asked)),
@@ -120,6 +124,17 @@ impl Permit {
     /// The path that was decided about, and the query that came with it. They are what is forwarded.
     pub fn path(&self) -> &CanonicalPath {
         &self.path
+    }
+
+    /// Adds what is left of the limits that the request was counted for.
+    pub(crate) fn counted(mut self, quotas: Quotas) -> Self {
+        self.quotas = quotas;
+        self
+    }
+
+    /// What is left of the limits that the request was counted for.
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// The route.

@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
+use listener::Peer;
 
 pub use via::Pseudonym;
 
@@ -75,6 +76,15 @@ impl TrustedPeers {
             scheme: believed_scheme(headers),
             host: believed_host(headers),
         }
+    }
+
+    /// Whether another proxy at `peer` is believed in what it tells of a client outright, rather than in a header: over
+    /// a Unix socket, from this machine, and from a network that is trusted.
+    pub(crate) fn vouches(&self, peer: &Peer) -> bool {
+        peer.address.is_none_or(|peer| {
+            let peer = peer.to_canonical();
+            peer.is_loopback() || self.contains(peer)
+        })
     }
 
     fn contains(&self, address: IpAddr) -> bool {

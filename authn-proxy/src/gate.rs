@@ -15,6 +15,7 @@ use http::{Method, Uri};
 use identity::config::Kind;
 use identity::{ActingFor, Identity, Issuers, Standing, UserRecord};
 use pdp::{ContextKind, ContextShape, Pdp, Question, Snapshot};
+use prometheus::Registry;
 
 use crate::active;
 use crate::config::CallerKind;
@@ -23,6 +24,7 @@ use crate::credentials;
 use crate::decide::{self, Case, Permit};
 use crate::path::CanonicalPath;
 use crate::principal::{Mapping, Principals};
+use crate::rate_limit::{self, Quotas};
 use crate::rejection::{Reason, Rejection};
 use crate::routes::{Matched, NoRoute, RouteTable, Rule, UndecodableParam};
 
@@ -37,6 +39,7 @@ pub struct Gate {
     standing: Arc<Standing>,
     principals: Principals,
     pdp: Arc<Pdp>,
+    limits: rate_limit::Metrics,
 }
 
 /// What is known of the sender of a request apart from its head, once forwarding headers have been judged.
@@ -44,6 +47,9 @@ pub struct Gate {
 pub struct Client<'a> {
     /// The client's address; `None` when it came over a Unix socket and nobody trusted said more.
     pub address: Option<IpAddr>,
+    /// The address whose requests are counted together: the client's, or that of whoever asks for it and is not
+    /// to be believed.
+    pub counted: Option<IpAddr>,
     /// The host that the client meant to reach.
     pub host: Option<&'a str>,
 }
@@ -78,6 +84,7 @@ impl Gate {
             standing: Arc::default(),
             principals,
             pdp,
+            limits: rate_limit::Metrics::default(),
         }
     }
 
@@ -85,6 +92,15 @@ impl Gate {
     /// refused.
     pub fn asking(self, standing: Arc<Standing>) -> Self {
         Self { standing, ..self }
+    }
+
+    /// The same, telling `registry` how the limits of routes are kept to.
+    ///
+    /// # Errors
+    /// When the metrics are there already.
+    pub fn measured(self, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let limits = rate_limit::Metrics::register(registry)?;
+        Ok(Self { limits, ..self })
     }
 
     /// Takes a request through every step.
@@ -96,12 +112,29 @@ impl Gate {
         let path = canonical_path(&head.uri)?;
         let matched = find(&self.routes, &head.method, &path)?;
 
-        match decide::open(matched.route(), &path) {
+        let mut quotas = Quotas::default();
+        let admitted = self.pass(&matched, head, &path, client, &mut quotas).await;
+        match admitted {
+            Ok(permit) => Ok(permit.counted(quotas)),
+            Err(rejection) => Err(rejection.on(matched.route()).counted(quotas)),
+        }
+    }
+
+    /// The steps behind the route.
+    async fn pass(
+        &self,
+        matched: &Matched<'_, '_>,
+        head: &Parts,
+        path: &CanonicalPath,
+        client: &Client<'_>,
+        quotas: &mut Quotas,
+    ) -> Result<Permit, Rejection> {
+        if let Some(limit) = matched.route().limit() {
+            limit.by_address(client.counted, quotas, &self.limits)?;
+        }
+        match decide::open(matched.route(), path) {
             Ok(permit) => Ok(permit),
-            Err(rule) => self
-                .ask(rule, &matched, head, &path, client)
-                .await
-                .map_err(|rejection| rejection.on(matched.route())),
+            Err(rule) => self.ask(rule, matched, head, path, client, quotas).await,
         }
     }
 
@@ -113,11 +146,20 @@ impl Gate {
         head: &Parts,
         path: &CanonicalPath,
         client: &Client<'_>,
+        quotas: &mut Quotas,
     ) -> Result<Permit, Rejection> {
         let token = credentials::bearer(&head.headers)?;
         let identity = self.issuers.verify(token).await?;
         check_caller(rule, &identity)?;
         let user = active::activate(&self.standing, identity).await?;
+        if let Some(limit) = matched.route().limit() {
+            let Identity {
+                principal_type,
+                principal_id,
+                ..
+            } = user.identity();
+            limit.by_principal(principal_type, principal_id, quotas, &self.limits)?;
+        }
 
         // One snapshot for the facts, the decision and its reasons.
         let snapshot = self.pdp.snapshot();

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod path;
 pub mod principal;
 pub mod proxy;
+pub mod rate_limit;
 pub mod rejection;
 pub mod request_log;
 pub mod routes;

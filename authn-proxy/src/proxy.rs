@@ -205,6 +205,7 @@ impl Parts {
         let requested = origin.host(requested_host(head));
         let client = Client {
             address: origin.client,
+            counted: origin.client,
             host: requested.as_ref().and_then(|host| host.to_str().ok()),
         };
         let permit = self.gate.admit(head, &client).await?;
@@ -221,6 +222,7 @@ impl Parts {
         origin: Origin,
         exchange: &mut Exchange,
     ) -> Result<Response<Incoming>, Rejection> {
+        let quotas = *permit.quotas();
         let uri = self
             .upstream
             .uri(permit.path().path_and_query())
@@ -261,8 +263,10 @@ impl Parts {
         if sent.retried {
             exchange.retried();
         }
-        let response = sent.response.map_err(unanswered)?;
+        let unanswered = |error| unanswered(error).counted(quotas);
+        let mut response = sent.response.map_err(unanswered)?;
         exchange.answered(response.status());
+        quotas.describe(response.headers_mut());
         Ok(response)
     }
 

@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::credentials::CredentialFault;
 use crate::decide::Asked;
 use crate::path::AmbiguousPath;
+use crate::rate_limit::Quotas;
 use crate::routes::Route;
 
 pub use realm::Realm;
@@ -33,6 +34,7 @@ pub struct Rejection {
     cause: Option<Cow<'static, str>>,
     route: Option<Arc<Route>>,
     asked: Option<Box<Asked>>,
+    quotas: Quotas,
 }
 
 /// What may be asked for in place of `TRACE` and `CONNECT`; which of them, only the route knows.
@@ -48,6 +50,7 @@ impl Rejection {
             cause: None,
             route: None,
             asked: None,
+            quotas: Quotas::default(),
         }
     }
 
@@ -66,6 +69,12 @@ impl Rejection {
     /// Adds the question whose answer was no.
     pub(crate) fn asked(mut self, asked: Asked) -> Self {
         self.asked = Some(Box::new(asked));
+        self
+    }
+
+    /// Adds what is left of the limits that the request was counted for.
+    pub(crate) fn counted(mut self, quotas: Quotas) -> Self {
+        self.quotas = quotas;
         self
     }
 
@@ -121,6 +130,7 @@ impl Rejection {
         if let Some(challenge) = realm.challenge(&self.reason) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
+        self.quotas.describe(response.headers_mut());
         response
     }
 }

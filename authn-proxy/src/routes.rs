@@ -16,6 +16,7 @@ use http::Method;
 
 use crate::config::CallerKind;
 use crate::path::{AmbiguousPath, CanonicalPath};
+use crate::rate_limit::RateLimit;
 use pattern::{Group, Pattern, Rank};
 use template::Template;
 
@@ -40,6 +41,7 @@ pub struct RouteTable {
 pub struct Route {
     name: String,
     access: Access,
+    limit: Option<RateLimit>,
 }
 
 /// What it takes to pass a route.
@@ -183,6 +185,11 @@ impl Route {
     /// What it takes to pass.
     pub fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// How often it may be asked for.
+    pub(crate) fn limit(&self) -> Option<&RateLimit> {
+        self.limit.as_ref()
     }
 }
 

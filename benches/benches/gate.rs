@@ -66,6 +66,7 @@ async fn admit(gate: &Gate, heads: impl Iterator<Item = &Parts>) -> Duration {
     let client = Client {
         address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         host: Some("users.example"),
+        ..Client::default()
     };
     let start = Instant::now();
     for head in heads {

@@ -53,6 +53,8 @@ mod openapi;
 #[cfg(test)]
 mod paths;
 #[cfg(test)]
+mod rate_limits;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod secrets;

@@ -37,7 +37,7 @@ fn token_of(user: &str) -> String {
 }
 
 /// A counter of `/metrics` by its name with labels.
-fn metric(sidecar: &Sidecar, name: &str) -> u64 {
+pub(crate) fn metric(sidecar: &Sidecar, name: &str) -> u64 {
     let text = get(sidecar.telemetry(), "/metrics", "").text();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(0, |value| value.trim().parse().unwrap())

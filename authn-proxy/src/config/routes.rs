@@ -9,6 +9,8 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::RateLimitConfig;
+
 /// Section `routes`: the list itself, or the file that holds it.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(untagged)]
@@ -58,13 +60,10 @@ pub struct RouteConfig {
     pub service_scopes: Vec<String>,
     /// Whether the route is open to anyone without a token. Nothing is decided then, so `action` and the rest stay away.
     pub public: bool,
-    /// How many requests may come in a second, a minute or an hour, such as `5/min`: by address before a token is
-    /// looked at, by principal after. Not available in this version.
-    #[schemars(
-        regex(pattern = "^[1-9][0-9]{0,8}/(s|min|h)$"),
-        extend("x-expected" = "a rate such as `10/s`, `5/min` or `100/h`")
-    )]
-    pub rate_limit: Option<String>,
+    /// How many requests may come in a second, a minute or an hour, such as `5/min`: so many at once, and further ones
+    /// evenly over that time. Of each client address before a token is looked at, and of each principal after; or
+    /// `{ address: 5/min, principal: 10/s }`, either of which may be left out. Counted on this instance alone.
+    pub rate_limit: Option<RateLimitConfig>,
 }
 
 /// The resource of a question.

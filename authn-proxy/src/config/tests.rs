@@ -78,12 +78,50 @@ fn mistakes_name_their_key() {
 
 #[test]
 fn a_rate_limit_is_known_and_has_a_form() {
-    for rate in ["10/s", "5/min", "100/h"] {
-        let text = format!("routes: [{{ match: GET /, rate_limit: {rate} }}]");
+    let rate = |requests, window| {
+        let requests = std::num::NonZeroU32::new(requests).unwrap();
+        Some(Rate { requests, window })
+    };
+    for (text, address, principal, is_common) in [
+        ("10/s", rate(10, 1), rate(10, 1), true),
+        ("5/min", rate(5, 60), rate(5, 60), true),
+        ("100/h", rate(100, 3600), rate(100, 3600), true),
+        (
+            "999999999/s",
+            rate(999_999_999, 1),
+            rate(999_999_999, 1),
+            true,
+        ),
+        ("{ address: 5/min }", rate(5, 60), None, false),
+        (
+            "{ address: 5/min, principal: 10/s }",
+            rate(5, 60),
+            rate(10, 1),
+            false,
+        ),
+        ("{}", None, None, false),
+    ] {
+        let text = format!("routes: [{{ match: GET /, rate_limit: {text} }}]");
         let Some(RoutesConfig::List(routes)) = read(&text).unwrap().routes else {
-            panic!("{rate}: no list");
+            panic!("{text}: no list");
         };
-        assert_eq!(routes[0].rate_limit.as_deref(), Some(rate));
+        let expected = RateLimitConfig {
+            address,
+            principal,
+            is_common,
+        };
+        assert_eq!(routes[0].rate_limit, Some(expected), "{text}");
+    }
+    for (text, problem) in [
+        (
+            "{ address: 5/day }",
+            "routes[0].rate_limit.address: expected a rate such as `10/s`",
+        ),
+        ("{ adress: 5/min }", "routes[0].rate_limit.adress: "),
+    ] {
+        let problems = read(&format!("routes: [{{ match: GET /, rate_limit: {text} }}]"));
+        let found = problems.err().unwrap().remove(0);
+        assert!(found.starts_with(problem), "{text}: {found}");
     }
     for rate in ["0/min", "5", "5/day", "-1/s", "/s", "many", "' 5/s'"] {
         let problems = read(&format!("routes: [{{ match: GET /, rate_limit: {rate} }}]"));

@@ -60,6 +60,7 @@ fn only_declared_attributes_are_given_in_their_declared_types() {
     let client = Client {
         address: Some("::ffff:192.0.2.7".parse().unwrap()),
         host: Some("api.example"),
+        ..Client::default()
     };
     let http = r#"{"client_ip": ip("192.0.2.7"), "host": "api.example", "method": "PUT", "path": "/a/b", "user_agent": "curl/8"}"#;
     check(

@@ -14,7 +14,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::Service;
-use listener::{Fault, RequestBody};
+use listener::{Fault, Peer, RequestBody};
 use prost::Message as _;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -104,7 +104,7 @@ impl Checker {
             surface: SURFACE,
             client: Client {
                 address,
-                host: None,
+                ..Client::default()
             },
         };
         match self.conclude(&check, head, admitted) {
@@ -129,6 +129,7 @@ impl Checker {
     ) -> Result<Permit, Rejection> {
         let unreadable =
             |cause: &'static str| Rejection::new(Reason::InvalidRequest).because(cause);
+        let peer = request.extensions().get::<Peer>().copied();
         let body = request.into_body().collect().await;
         let body = body
             .map_err(|_| unreadable("the call broke off"))?
@@ -146,8 +147,17 @@ impl Checker {
             address: wire::client(&attributes),
             host: http.host.clone(),
         });
+        // An Envoy that is not trusted to know its clients is one client.
+        let counted = match &peer {
+            Some(peer) if self.peers.vouches(peer) => {
+                self.peers.origin(asked.address, &asked.head.headers).client
+            }
+            Some(peer) => peer.address,
+            None => None,
+        };
         let client = Client {
             address: asked.address,
+            counted,
             host: (!asked.host.is_empty()).then_some(asked.host.as_str()),
         };
         self.admit(&asked.head, &client).await

@@ -70,6 +70,7 @@ impl Checker {
         let host = origin.host(head.headers.get(HOST).cloned());
         let client = Client {
             address: origin.client,
+            counted: origin.client,
             host: host.as_ref().and_then(|host| host.to_str().ok()),
         };
         let check = Check {
@@ -92,6 +93,7 @@ impl Checker {
             Ok(passed) => {
                 let mut response = Response::new(Bytes::new());
                 *response.headers_mut() = passed.set;
+                passed.permit.quotas().describe(response.headers_mut());
                 if let Ok(names) = HeaderValue::try_from(passed.remove.join(",")) {
                     response.headers_mut().insert(REMOVE, names);
                 }

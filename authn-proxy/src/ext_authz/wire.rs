@@ -98,6 +98,7 @@ pub(super) fn ok(passed: &Passed, id: &RequestId) -> CheckResponse {
             .map(|(name, value)| overwrite(name, value))
             .collect(),
         headers_to_remove: passed.remove.clone(),
+        response_headers_to_add: beside(passed),
         ..OkHttpResponse::default()
     };
     CheckResponse {
@@ -105,6 +106,16 @@ pub(super) fn ok(passed: &Passed, id: &RequestId) -> CheckResponse {
         dynamic_metadata: Some(metadata(passed, id)),
         http_response: Some(HttpResponse::OkResponse(ok)),
     }
+}
+
+/// What the client is told beside what the upstream answers: what is left of the limits.
+fn beside(passed: &Passed) -> Vec<HeaderValueOption> {
+    let mut headers = HeaderMap::new();
+    passed.permit.quotas().describe(&mut headers);
+    headers
+        .iter()
+        .map(|(name, value)| append(name, value))
+        .collect()
 }
 
 /// The answer that turns a request away with this response.
@@ -133,17 +144,37 @@ pub(super) fn denied(response: &Response<Bytes>, for_grpc: bool, message: &str) 
     }
 }
 
-/// A header that replaces every other of its name, on every version of Envoy.
-#[expect(deprecated, reason = "up to 1.36 `append` alone decides")]
+/// A header that replaces every other of its name.
 fn overwrite(name: &HeaderName, value: &HeaderValue) -> HeaderValueOption {
+    option(
+        name,
+        value,
+        false,
+        HeaderAppendAction::OverwriteIfExistsOrAdd,
+    )
+}
+
+/// A header that stands beside others of its name.
+fn append(name: &HeaderName, value: &HeaderValue) -> HeaderValueOption {
+    option(name, value, true, HeaderAppendAction::AppendIfExistsOrAdd)
+}
+
+/// A header for every version of Envoy.
+#[expect(deprecated, reason = "up to 1.36 `append` alone decides")]
+fn option(
+    name: &HeaderName,
+    value: &HeaderValue,
+    appended: bool,
+    action: HeaderAppendAction,
+) -> HeaderValueOption {
     HeaderValueOption {
         header: Some(EnvoyHeader {
             key: name.as_str().to_owned(),
             value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
             raw_value: Vec::new(),
         }),
-        append: Some(BoolValue { value: false }),
-        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+        append: Some(BoolValue { value: appended }),
+        append_action: action.into(),
         keep_empty_value: false,
     }
 }

@@ -40,6 +40,8 @@ pub enum Reason {
     UserNotActive,
     /// No route is about this request.
     RouteNotMapped,
+    /// There have been too many requests; in so many seconds there may be another.
+    RateLimited(u16),
     /// The issuer's keys are not known.
     KeysUnavailable,
     /// The issuer's keys are being fetched anew.
@@ -172,6 +174,12 @@ impl Reason {
                 "route_not_mapped",
                 "no route is declared for this request",
                 None,
+            ),
+            Self::RateLimited(wait) => (
+                S::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "there have been too many requests",
+                Some(u32::from(*wait)),
             ),
             Self::KeysUnavailable => (
                 S::SERVICE_UNAVAILABLE,

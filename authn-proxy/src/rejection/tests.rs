@@ -49,8 +49,9 @@ fn check(reason: Reason, status: u16, code: &str, headers: &[(&'static str, &str
     assert_eq!(body["error"]["code"], code);
     assert!(body["error"]["message"].is_string() && body["error"]["details"].is_object());
     assert_eq!(body["request_id"], "r-1");
-    assert_eq!(body["retry"]["retryable"], status == 503);
-    assert_eq!(body["retry"]["retry_after"].is_u64(), status == 503);
+    let again = status == 503 || status == 429;
+    assert_eq!(body["retry"]["retryable"], again);
+    assert_eq!(body["retry"]["retry_after"].is_u64(), again);
     assert!(!body.to_string().contains("inner cause"));
 }
 
@@ -107,6 +108,12 @@ fn each_reason_has_one_face() {
     ] {
         check(reason, 503, code, &[("retry-after", seconds)]);
     }
+    check(
+        Reason::RateLimited(12),
+        429,
+        "rate_limited",
+        &[("retry-after", "12")],
+    );
     check(
         Reason::UpstreamUnavailable,
         502,

@@ -10,7 +10,10 @@ use settings::{Document, Problem};
 use super::pattern::Pattern;
 use super::template::Template;
 use super::{Access, Index, Route, RouteTable, Rule};
-use crate::config::{CallerKind, KeyedProblem, RouteConfig, RouteFile, RoutesConfig};
+use crate::config::{
+    CallerKind, KeyedProblem, RateLimitConfig, RouteConfig, RouteFile, RoutesConfig,
+};
+use crate::rate_limit::RateLimit;
 
 /// Reads the routes that a configuration names: its own list, or the file it points to.
 ///
@@ -54,10 +57,12 @@ impl RouteTable {
         namespace: &Namespace,
     ) -> Result<Self, Vec<KeyedProblem>> {
         let mut problems = Problems::default();
+        let limited = configs.iter().filter(|config| config.rate_limit.is_some());
+        let limited = limited.count();
         let compiled: Vec<Compiled> = configs
             .iter()
             .enumerate()
-            .filter_map(|(at, config)| compile_route(at, config, namespace, &mut problems))
+            .filter_map(|(at, config)| compile_route(at, config, namespace, limited, &mut problems))
             .collect();
         let table = index(&compiled, &mut problems);
         if problems.0.is_empty() {
@@ -92,6 +97,7 @@ fn compile_route(
     at: usize,
     config: &RouteConfig,
     namespace: &Namespace,
+    limited: usize,
     problems: &mut Problems,
 ) -> Option<Compiled> {
     let pattern = problems.keep(at, "match", Pattern::parse(&config.matches));
@@ -111,22 +117,36 @@ fn compile_route(
             problems,
         )
     };
-    // What would not happen must not be relied on.
-    if config.rate_limit.is_some() {
-        problems.add(
-            at,
-            "rate_limit",
-            "is not available in this version; remove it",
-        );
+    let limit = config.rate_limit.as_ref();
+    if let Some(limit) = limit {
+        check_limit(at, config, limit, problems);
     }
     Some(Compiled {
         at,
         route: Arc::new(Route {
             name: config.matches.clone(),
             access: access?,
+            limit: limit.map(|limit| RateLimit::new(limit, limited)),
         }),
         pattern: pattern?,
     })
+}
+
+fn check_limit(at: usize, config: &RouteConfig, limit: &RateLimitConfig, problems: &mut Problems) {
+    if limit.address.is_none() && limit.principal.is_none() {
+        problems.add(
+            at,
+            "rate_limit",
+            "limits nothing: name `address`, `principal` or both",
+        );
+    }
+    if config.public && limit.principal.is_some() && !limit.is_common {
+        problems.add(
+            at,
+            "rate_limit.principal",
+            "has no meaning on a public route, where nobody knows who is calling",
+        );
+    }
 }
 
 fn compile_public(at: usize, config: &RouteConfig, problems: &mut Problems) -> Option<Access> {

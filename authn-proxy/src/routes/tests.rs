@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::pattern::Pattern;
 use super::*;
-use crate::config::{KeyedProblem, ResourceConfig, RouteConfig};
+use crate::config::{KeyedProblem, RateLimitConfig, ResourceConfig, RouteConfig};
 use pdp::Namespace;
 
 fn route(matches: &str) -> RouteConfig {
@@ -204,11 +204,15 @@ fn every_mistake_is_told_at_once() {
             RouteConfig {
                 public: true,
                 scopes: vec!["a".to_owned()],
+                rate_limit: Some(RateLimitConfig {
+                    principal: Some("5/min".parse().unwrap()),
+                    ..RateLimitConfig::default()
+                }),
                 ..route("POST /login")
             },
             RouteConfig {
                 resource: None,
-                rate_limit: Some("5/min".to_owned()),
+                rate_limit: Some(RateLimitConfig::default()),
                 ..route("get /x")
             },
         ],
@@ -252,6 +256,10 @@ fn every_mistake_is_told_at_once() {
                 "has no meaning on a public route, where nothing is decided",
             ),
             (
+                "routes[3].rate_limit.principal",
+                "has no meaning on a public route, where nobody knows who is calling",
+            ),
+            (
                 "routes[4].match",
                 "`get` is not a method: they are written in upper case",
             ),
@@ -261,7 +269,7 @@ fn every_mistake_is_told_at_once() {
             ),
             (
                 "routes[4].rate_limit",
-                "is not available in this version; remove it",
+                "limits nothing: name `address`, `principal` or both",
             ),
         ],
     );
