@@ -207,7 +207,7 @@ fn a_burst_is_answered_each_for_itself() {
             });
         }
     });
-    assert_eq!(redis.info("connected_clients"), "2", "the sidecar's one connection, and this one");
+    assert_eq!(redis.info("connected_clients"), "3", "the sidecar's one connection, its subscription, and this one");
 }
 
 #[test]

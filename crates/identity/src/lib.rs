@@ -5,7 +5,7 @@
 //! the issuer's keys are not there, is never answered like what is known to be bad.
 //!
 //! [`Standing::check`] then asks whether its bearer is still welcome: the session, revocations and the
-//! user's status.
+//! user's status. A [`Vigil`] goes on asking while something stays open.
 //!
 //! This crate knows neither HTTP routes nor Cedar.
 
@@ -18,6 +18,7 @@ mod directory;
 mod error;
 mod explain;
 mod identity;
+mod invalidation;
 mod issuers;
 mod jose;
 mod json;
@@ -29,6 +30,7 @@ mod session;
 mod standing;
 mod status;
 mod trace;
+mod vigil;
 
 pub use clock::Clock;
 pub use crypto::{SelfTestError, install_crypto, self_test};
@@ -39,6 +41,7 @@ pub use identity::{ActingFor, Claim, Identity, SessionRef};
 pub use issuers::{Issuers, KeyStatus, Options};
 pub use redis::{RedisConfig, RedisHealth};
 pub use standing::{Lapse, Standing, StandingHealth, UserRecord};
+pub use vigil::{BOUND, End, Vigil};
 
 #[cfg(test)]
 mod tests;

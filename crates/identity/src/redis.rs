@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use ::redis::aio::{ConnectionLike as _, MultiplexedConnection, PubSub};
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
     Pipeline, RedisError, TlsCertificates, Value,
@@ -188,6 +188,15 @@ impl Redis {
         }
         self.metrics.count("ok");
         Ok(answers)
+    }
+
+    /// A connection of its own that hears what is published on `channel`.
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<PubSub, String> {
+        let opened = self.client.get_async_pubsub().await;
+        let mut pubsub = opened.map_err(|error| describe(&error))?;
+        let subscribed = pubsub.subscribe(channel).await;
+        subscribed.map_err(|error| describe(&error))?;
+        Ok(pubsub)
     }
 
     async fn keep_connected(&self) {

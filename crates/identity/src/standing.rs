@@ -7,16 +7,19 @@ use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::clock::Clock;
 use crate::config::{Kind, SessionSource, UserStatusSource};
 use crate::directory::{CognitoConfig, DirectoryHealth, NoAnswer};
 use crate::identity::Identity;
+use crate::invalidation::{self, Announcement};
 use crate::redis::{Redis, RedisConfig, RedisHealth, Unanswered};
 use crate::session::{self, Question};
-use crate::status::Users;
+use crate::status::{STALENESS, Users};
+use crate::vigil::{FRESH, Vigils};
 
 /// Where it is asked whether somebody is still welcome. The default has nobody to ask.
 #[derive(Default)]
@@ -24,6 +27,7 @@ pub struct Standing {
     redis: Option<Arc<Redis>>,
     users: Option<Arc<Users>>,
     checks: Option<IntCounterVec>,
+    pub(crate) vigils: Vigils,
 }
 
 /// How the sources are, for operators. What is not configured is left out.
@@ -123,21 +127,38 @@ impl Standing {
         );
         let registered = checks.and_then(|checks| {
             registry.register(Box::new(checks.clone()))?;
-            Ok(checks)
+            let vigils = IntGauge::new(
+                "portcullis_vigils_open",
+                "Tokens that something long is open with: a tunnel or a stream.",
+            )?;
+            registry.register(Box::new(vigils.clone()))?;
+            Ok((checks, vigils))
         });
-        let checks =
+        let (checks, vigils) =
             registered.map_err(|error| vec![(String::new(), format!("no metrics: {error}"))])?;
         Ok(Self {
             redis,
             users,
             checks: Some(checks),
+            vigils: Vigils::new(Some(vigils)),
         })
+    }
+
+    /// The same, asking about what is open at least this often (default 10 s). More than 15 s would not end everything
+    /// within [`BOUND`](crate::BOUND).
+    #[must_use]
+    pub fn asking_every(mut self, pace: Duration) -> Self {
+        self.vigils.set_pace(pace);
+        self
     }
 
     /// Keeps the sources within reach until `stop`. Without it nobody is active.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
         match &self.redis {
-            Some(redis) => Arc::clone(redis).run(stop).await,
+            Some(redis) => tokio::select! {
+                () = Arc::clone(redis).run(stop) => {}
+                never = invalidation::listen(&self, redis) => match never {},
+            },
             None => stop.await,
         }
     }
@@ -183,12 +204,32 @@ impl Standing {
         let record = self.ask_redis(identity).await?;
         match identity.status_source {
             UserStatusSource::None | UserStatusSource::Redis => Ok(record.map(Arc::new)),
-            UserStatusSource::Cognito => self.ask_pool(identity).await,
+            UserStatusSource::Cognito => {
+                let found = self.ask_pool(identity, STALENESS).await?;
+                Ok(found.map(|(record, _)| record))
+            }
         }
     }
 
-    /// The user of the token, or whoever a service acts for, as the pool knows them.
-    async fn ask_pool(&self, identity: &Identity) -> Result<Option<Arc<UserRecord>>, Lapse> {
+    /// The same question about somebody who has something open: how old the answer is.
+    pub(crate) async fn ask_again(&self, identity: &Identity) -> Result<Duration, Lapse> {
+        self.ask_redis(identity).await?;
+        match identity.status_source {
+            UserStatusSource::None | UserStatusSource::Redis => Ok(Duration::ZERO),
+            UserStatusSource::Cognito => {
+                let found = self.ask_pool(identity, FRESH).await?;
+                Ok(found.map_or(Duration::ZERO, |(_, age)| age))
+            }
+        }
+    }
+
+    /// The user of the token, or whoever a service acts for, as the pool knew them less than `limit` ago, and how long
+    /// ago that was.
+    async fn ask_pool(
+        &self,
+        identity: &Identity,
+        limit: Duration,
+    ) -> Result<Option<(Arc<UserRecord>, Duration)>, Lapse> {
         let (username, subject) = match (&identity.on_behalf_of, identity.kind) {
             (Some(user), _) => (&user.username, &user.subject),
             // A service that acts for itself is no user of any pool.
@@ -200,27 +241,39 @@ impl Standing {
         };
         // Where the token names no user, Cognito takes the subject for the name as well.
         let username = username.as_deref().unwrap_or(subject);
-        let found = users.find(username).await;
-        let found = found.map_err(|NoAnswer(cause)| Lapse::StatusUnavailable(cause))?;
+        let found = users.find_within(username, limit).await;
+        let (found, age) = found.map_err(|NoAnswer(cause)| Lapse::StatusUnavailable(cause))?;
         let record = found.ok_or(Lapse::UserUnknown(
             "the directory knows nobody by that name",
         ))?;
         record.judge(subject)?;
-        Ok(Some(record))
+        Ok(Some((record, age)))
     }
 
-    /// Has a user's status asked for anew, on this instance at once and on every other within thirty seconds. For
-    /// those who have just changed it.
+    /// Has a user's status asked for anew, by every instance that hears of it at once and by the others within thirty
+    /// seconds. For those who have just changed it.
     ///
     /// # Errors
     /// When the other instances could not be told. This one has forgotten the user all the same.
     pub async fn invalidate_user(&self, username: &str) -> Result<(), Lapse> {
-        match &self.users {
-            Some(users) => users
-                .invalidate(username)
-                .await
-                .map_err(|NoAnswer(cause)| Lapse::StatusUnavailable(cause)),
-            None => Ok(()),
+        let Some(users) = &self.users else {
+            return Ok(());
+        };
+        let told = users.invalidate(username).await;
+        self.wake_vigils(username);
+        told.map_err(|NoAnswer(cause)| Lapse::StatusUnavailable(cause))
+    }
+
+    /// Does what was announced: what is known of the user counts for nothing, and what they have open is asked about.
+    pub(crate) fn heed(&self, announcement: &Announcement) {
+        match announcement {
+            Announcement::User { pool, user } => {
+                if let Some(users) = self.users.as_ref().filter(|users| users.pool() == pool) {
+                    users.forget(user);
+                    self.wake_vigils(user);
+                }
+            }
+            Announcement::Subject(subject) => self.wake_vigils(subject),
         }
     }
 
@@ -291,7 +344,7 @@ impl Lapse {
     }
 
     /// Whether nothing is known, so that trying again may help.
-    fn is_unknown(self) -> bool {
+    pub(crate) fn is_unknown(self) -> bool {
         matches!(
             self,
             Self::SessionsUnavailable(_) | Self::StatusUnavailable(_)

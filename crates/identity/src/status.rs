@@ -70,7 +70,7 @@ struct Allowance {
 }
 
 /// The greatest age of a fact, over all levels.
-const STALENESS: Duration = Duration::from_secs(30);
+pub(crate) const STALENESS: Duration = Duration::from_secs(30);
 /// The age from which on a fact is asked for anew, between the two so that instances do not ask all at once.
 const REFRESH_FROM: Duration = Duration::from_secs(18);
 const REFRESH_SPREAD: Duration = Duration::from_secs(6);
@@ -142,34 +142,41 @@ impl Users {
         }))
     }
 
-    /// What is known of a user; none for somebody whom the pool does not know. Waits at most for one question.
-    pub(crate) async fn find(
+    /// What was known of a user less than `limit` ago, and how long ago; none for somebody whom the pool does not know.
+    /// Waits at most for one question, or for two where less than everything that holds will do.
+    pub(crate) async fn find_within(
         self: &Arc<Self>,
         username: &str,
-    ) -> Result<Option<Arc<UserRecord>>, NoAnswer> {
+        limit: Duration,
+    ) -> Result<(Option<Arc<UserRecord>>, Duration), NoAnswer> {
         if username.is_empty() || username.len() > MAX_NAME {
-            return Ok(None);
+            return Ok((None, Duration::ZERO));
         }
         let now = self.clock.elapsed();
         if let Some(fact) = self.memory.get(username)
-            && now < fact.good_until
+            && fact.age(now) < limit
         {
             if now >= fact.refresh_at {
                 // Nobody waits for it: the fact still holds.
-                let _ = self.fly(username, true);
+                let _ = self.fly(username, REFRESH_FROM);
             }
             self.count("memory");
-            return Ok(fact.record.clone());
+            return Ok((fact.record.clone(), fact.age(now)));
         }
-        let mut flight = self.fly(username, false)?;
-        let landed = flight.landed.wait_for(Option::is_some).await;
-        let outcome = landed.ok().and_then(|outcome| outcome.clone());
-        let fact = outcome.unwrap_or(Err(NoAnswer("the question was given up")))?;
-        // It may have been under way for long, or have found a fact that was about to expire.
-        if self.clock.elapsed() >= fact.good_until {
-            return Err(NoAnswer("the user's status arrived too late"));
+        // The first may be one that somebody began who is content with more.
+        let questions = if limit < STALENESS { 2 } else { 1 };
+        for _ in 0..questions {
+            let mut flight = self.fly(username, limit)?;
+            let landed = flight.landed.wait_for(Option::is_some).await;
+            let outcome = landed.ok().and_then(|outcome| outcome.clone());
+            let fact = outcome.unwrap_or(Err(NoAnswer("the question was given up")))?;
+            let age = fact.age(self.clock.elapsed());
+            if age < limit {
+                return Ok((fact.record.clone(), age));
+            }
         }
-        Ok(fact.record.clone())
+        // It was under way for long, or found a fact that was about to expire.
+        Err(NoAnswer("the user's status arrived too late"))
     }
 
     /// Forgets what is known of a user, here and on every instance that can be told. What was asked before now counts
@@ -185,19 +192,26 @@ impl Users {
         told.map_err(|Unanswered(cause)| NoAnswer(cause))
     }
 
+    /// The id of the pool.
+    pub(crate) fn pool(&self) -> &str {
+        &self.directory.pool
+    }
+
     pub(crate) fn health(&self) -> DirectoryHealth {
         self.directory.health()
     }
 
-    fn forget(&self, username: &str) {
+    /// Forgets what is known of a user here, and what is being asked.
+    pub(crate) fn forget(&self, username: &str) {
         let mut flights = lock(&self.flights);
         // A flight that is no longer here keeps its answer to itself when it lands.
         flights.remove(username);
         self.memory.invalidate(username);
     }
 
-    /// The question under way about a user, or a new one.
-    fn fly(self: &Arc<Self>, username: &str, early: bool) -> Result<Flight, NoAnswer> {
+    /// The question under way about a user, or a new one, to which a shared fact is an answer if it is younger than
+    /// `enough`.
+    fn fly(self: &Arc<Self>, username: &str, enough: Duration) -> Result<Flight, NoAnswer> {
         let mut flights = lock(&self.flights);
         if let Some(flight) = flights.get(username) {
             return Ok(flight.clone());
@@ -214,7 +228,7 @@ impl Users {
         let users = Arc::clone(self);
         // A task of its own: whoever asked first may go away, and others wait for the same answer.
         tokio::spawn(async move {
-            let asking = users.ask(&username, early);
+            let asking = users.ask(&username, enough);
             let outcome = tokio::time::timeout(users.deadline, asking)
                 .await
                 .unwrap_or(Err(NoAnswer("the user's status was not to be had in time")));
@@ -252,14 +266,14 @@ impl Users {
         }
     }
 
-    /// Asks the other instances, then the pool. `early` is set when the fact that is known still holds.
-    async fn ask(&self, username: &str, early: bool) -> Outcome {
+    /// Asks the other instances, then the pool.
+    async fn ask(&self, username: &str, enough: Duration) -> Outcome {
         let Some(shared) = &self.shared else {
             return self.ask_alone(username).await;
         };
         // Once more when it was invalidated while we asked.
         for _ in 0..2 {
-            let (begun, seen) = match self.wait_for_others(shared, username, early).await {
+            let (begun, seen) = match self.wait_for_others(shared, username, enough).await {
                 Ok(Ok(fact)) => return Ok(fact),
                 Ok(Err(unknown)) => unknown,
                 Err(Unanswered(_)) => return self.ask_alone(username).await,
@@ -293,9 +307,8 @@ impl Users {
         &self,
         shared: &Shared,
         username: &str,
-        early: bool,
+        enough: Duration,
     ) -> Result<Result<Arc<Fact>, (Duration, Seen)>, Unanswered> {
-        let enough = if early { REFRESH_FROM } else { STALENESS };
         let patience = self.clock.elapsed().saturating_add(self.deadline / 2);
         let mut ours = false;
         loop {
@@ -362,6 +375,15 @@ impl std::fmt::Debug for Users {
         f.debug_struct("Users")
             .field("directory", &self.directory)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Fact ===
+
+impl Fact {
+    /// How long ago the pool was asked; [`STALENESS`] for one that no longer holds.
+    fn age(&self, now: Duration) -> Duration {
+        STALENESS.saturating_sub(self.good_until.saturating_sub(now))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::invalidation::{Announcement, CHANNEL};
 use crate::json::{Json, Object};
 use crate::redis::{Answers, Redis, Unanswered};
 use crate::standing::UserRecord;
@@ -146,9 +147,13 @@ impl Shared {
         }
     }
 
-    /// Voids every fact about the user that was asked for before now.
+    /// Voids every fact about the user that was asked for before now, and tells who listens.
     pub(super) async fn invalidate(&self, username: &str) -> Result<(), Unanswered> {
         let generation = self.key("user-generation", username);
+        let announcement = Announcement::User {
+            pool: self.pool.clone(),
+            user: username.to_owned(),
+        };
         let mut answers = self
             .redis
             .ask(|commands| {
@@ -157,8 +162,15 @@ impl Shared {
                     .cmd("EXPIRE")
                     .arg(&generation)
                     .arg(GENERATION_SECONDS);
+                // Behind the other: whoever hears of it must not find the old fact shared.
+                commands
+                    .cmd("PUBLISH")
+                    .arg(CHANNEL)
+                    .arg(announcement.write());
             })
             .await?;
+        answers.count()?;
+        answers.skip();
         answers.count().map(|_| ())
     }
 

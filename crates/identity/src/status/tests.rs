@@ -28,6 +28,13 @@ struct Pool {
 const ALICE: &str = r#"{"Username":"alice","Enabled":true,"UserStatus":"CONFIRMED","UserAttributes":[{"Name":"sub","Value":"s-1"},{"Name":"email","Value":"a@b"}]}"#;
 const DISABLED: &str = r#"{"Username":"alice","Enabled":false,"UserStatus":"CONFIRMED","UserAttributes":[{"Name":"sub","Value":"s-1"}]}"#;
 
+impl Users {
+    async fn find(self: &Arc<Self>, username: &str) -> Result<Option<Arc<UserRecord>>, NoAnswer> {
+        let found = self.find_within(username, STALENESS).await;
+        found.map(|(record, _)| record)
+    }
+}
+
 impl World {
     async fn new(config: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
