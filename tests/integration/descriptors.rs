@@ -33,7 +33,7 @@ fn what_does_not_fit_waits() {
     let upstream = Upstream::start();
     let sidecar = Sidecar::start_below("ulimit -n 128", &Workspace::new(upstream.address()));
     let said = sidecar.stderr();
-    assert!(said.contains("`limits.connections: 10000`: each listener takes 10"), "{said}");
+    assert!(said.contains("`limits.connections: 10000`: each listener takes 8"), "{said}");
     let request = with_lines("GET", "/public/x", "");
     let mut clients: Vec<Client> = (0..30).map(|_| Client::connect(sidecar.proxy())).collect();
     for client in &mut clients {

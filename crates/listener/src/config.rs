@@ -16,6 +16,9 @@ pub struct Limits {
     pub connections: usize,
     /// Requests being answered at one time. Above it a request is refused at once with 503 `overloaded`.
     pub in_flight: usize,
+    /// Connections that have left HTTP for another protocol, such as WebSockets; each is one of `connections`, too. Above
+    /// it a request for one more is refused with 503 `overloaded`. Lowered like `connections`.
+    pub tunnels: usize,
     /// A request's head: request line and headers together. Above it 431 `headers_too_large`.
     pub header_bytes: ByteSize,
     /// Header lines in one request, at most 1000. Above it 431 `headers_too_large`.
@@ -52,6 +55,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             in_flight: 1024,
+            tunnels: 1000,
             header_bytes: ByteSize(64 * 1024),
             headers: 100,
             uri_bytes: ByteSize(8 * 1024),

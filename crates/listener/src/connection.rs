@@ -1,12 +1,13 @@
 //! What the parts of one connection tell each other.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::Fault;
+use crate::upgrade::Tunnel;
 
 /// Shared by the bytes' side of a connection (guard, driver) and the requests' side (entrance, bodies). All of it
 /// is touched by one task at a time, but for bodies that were handed to another task.
@@ -19,6 +20,12 @@ pub(crate) struct Connection {
     refused: OnceLock<(u64, Fault)>,
     body_left_unread: AtomicBool,
     closes_idle_at: OnceLock<Instant>,
+    /// Which request asked to leave HTTP. It is the last one.
+    upgrade: OnceLock<u64>,
+    /// The client sent bytes behind that request before it was answered.
+    spoke_early: AtomicBool,
+    /// What the connection is from the answer on, when the service has switched.
+    tunnel: Mutex<Option<Tunnel>>,
 }
 
 impl Connection {
@@ -30,6 +37,9 @@ impl Connection {
             refused: OnceLock::new(),
             body_left_unread: AtomicBool::new(false),
             closes_idle_at: OnceLock::new(),
+            upgrade: OnceLock::new(),
+            spoke_early: AtomicBool::new(false),
+            tunnel: Mutex::new(None),
         }
     }
 
@@ -45,6 +55,43 @@ impl Connection {
             Some(&(first, fault)) if nth >= first => Some(fault),
             _ => None,
         }
+    }
+
+    /// The `nth` head asks to leave HTTP. The guard passes nothing on behind it.
+    pub(crate) fn ask_upgrade(&self, nth: u64) {
+        _ = self.upgrade.set(nth);
+    }
+
+    /// Which head asks to leave HTTP, if one does.
+    pub(crate) fn upgrade(&self) -> Option<u64> {
+        self.upgrade.get().copied()
+    }
+
+    pub(crate) fn speak_early(&self) {
+        self.spoke_early.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn spoke_early(&self) -> bool {
+        self.spoke_early.load(Ordering::Relaxed)
+    }
+
+    /// From the end of the answer on the connection is `tunnel`'s; `None` takes that back.
+    pub(crate) fn set_tunnel(&self, tunnel: Option<Tunnel>) {
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = tunnel;
+    }
+
+    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    pub(crate) fn is_switching(&self) -> bool {
+        self.tunnel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     pub(crate) fn request_began(&self) {

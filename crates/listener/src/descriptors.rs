@@ -34,6 +34,7 @@ pub fn fit_descriptors(limits: &Limits, listeners: usize, kept: usize) -> Limits
     for (key, asked, given) in [
         ("connections", limits.connections, fitting.connections),
         ("in_flight", limits.in_flight, fitting.in_flight),
+        ("tunnels", limits.tunnels, fitting.tunnels),
     ] {
         if given < asked {
             warn!(
@@ -46,8 +47,8 @@ pub fn fit_descriptors(limits: &Limits, listeners: usize, kept: usize) -> Limits
 }
 
 impl Fit {
-    /// Each connection takes a descriptor, and so does each request in flight, towards the upstream. Where all of
-    /// that is too much, the requests may use half of what there is.
+    /// Each connection takes a descriptor, and so does each request in flight and each tunnel, towards the upstream.
+    /// Where all of that is too much, the requests may use half of what there is, and tunnels an eighth.
     fn lower(&self, limits: &Limits) -> Limits {
         let mut limits = limits.clone();
         let Some(descriptors) = self.descriptors else {
@@ -58,7 +59,8 @@ impl Fit {
             .saturating_sub(RESERVE);
         let kept = self.kept.min(room / 4);
         limits.in_flight = limits.in_flight.min((room / 2).saturating_sub(kept).max(1));
-        let left = room.saturating_sub(kept + limits.in_flight);
+        limits.tunnels = limits.tunnels.min((room / 8).max(1));
+        let left = room.saturating_sub(kept + limits.in_flight + limits.tunnels);
         let each = left / self.listeners.max(1);
         limits.connections = limits.connections.min(each.max(1));
         limits
@@ -98,8 +100,8 @@ mod tests {
     #[test]
     fn what_fits_is_left_alone() {
         assert_eq!(lowered(65_536), (10_000, 1024));
-        assert_eq!(lowered(31_344), (10_000, 1024));
-        assert_eq!(lowered(31_343), (9999, 1024));
+        assert_eq!(lowered(32_344), (10_000, 1024));
+        assert_eq!(lowered(32_343), (9999, 1024));
     }
 
     #[test]
@@ -112,7 +114,7 @@ mod tests {
                 assert!(open <= descriptors, "{descriptors}: {open}");
             }
         }
-        assert_eq!(lowered(1024), (160, 240));
+        assert_eq!(lowered(1024), (120, 240));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderValue};
-use http::{HeaderMap, Request, Response, Uri, request};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, request};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -21,6 +21,7 @@ use crate::connection::Connection;
 use crate::metrics::ListenerMetrics;
 use crate::stall;
 use crate::ticket::Ticket;
+use crate::upgrade::Upgrade;
 use crate::{Fault, Limits, Peer, Timeouts, authority, head};
 
 /// What all connections of a listener share.
@@ -31,6 +32,8 @@ pub(crate) struct House {
     pub(crate) timeouts: Timeouts,
     pub(crate) metrics: ListenerMetrics,
     pub(crate) places: Arc<Semaphore>,
+    /// Those of connections that leave HTTP.
+    pub(crate) tunnels: Arc<Semaphore>,
 }
 
 /// The service of one connection.
@@ -63,6 +66,8 @@ pin_project! {
             ticket: Option<Ticket>,
             // Only of HTTP/1, where closing the connection is ours to ask for.
             connection: Option<Arc<Connection>>,
+            // The request asked to leave HTTP, so that nothing after it is one.
+            last: bool,
         },
     }
 }
@@ -79,7 +84,7 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let nth = self.calls.fetch_add(1, Ordering::Relaxed);
         match self.admit(nth, &request) {
-            Ok(ticket) => self.ask(request, ticket),
+            Ok((ticket, upgrade)) => self.ask(request, ticket, upgrade),
             Err(fault) => self.refuse(nth, &request, fault),
         }
     }
@@ -91,7 +96,11 @@ where
 {
     /// In this order: whether it is a request at all, what it says, how much of it there is, whether there is
     /// room for it.
-    fn admit(&self, nth: u64, request: &Request<Incoming>) -> Result<Ticket, Fault> {
+    fn admit(
+        &self,
+        nth: u64,
+        request: &Request<Incoming>,
+    ) -> Result<(Ticket, Option<Upgrade>), Fault> {
         if let Some(fault) = self.connection.refusal(nth) {
             return Err(fault);
         }
@@ -101,13 +110,30 @@ where
         if request.body().size_hint().lower() > self.house.limits.body_bytes.0 {
             return Err(Fault::BODY_TOO_LARGE);
         }
-        Ticket::take(&self.house.places, &self.connection, &self.house.metrics)
-            .ok_or(Fault::OVERLOADED)
+        let upgrade = match self.connection.upgrade() {
+            Some(last) if last == nth => Some(
+                Upgrade::take(&self.house.tunnels, &self.connection, &self.house.metrics)
+                    .ok_or(Fault::OVERLOADED)?,
+            ),
+            _ => None,
+        };
+        let ticket = Ticket::take(&self.house.places, &self.connection, &self.house.metrics)
+            .ok_or(Fault::OVERLOADED)?;
+        Ok((ticket, upgrade))
     }
 
-    fn ask(&self, request: Request<Incoming>, ticket: Ticket) -> Answer<S::Future, B> {
+    fn ask(
+        &self,
+        request: Request<Incoming>,
+        ticket: Ticket,
+        upgrade: Option<Upgrade>,
+    ) -> Answer<S::Future, B> {
         let (mut parts, body) = request.into_parts();
         prepare(&mut parts, self.peer);
+        let last = upgrade.is_some();
+        if let Some(upgrade) = upgrade {
+            parts.extensions.insert(upgrade);
+        }
         let body = RequestBody::new(
             body,
             self.connection.clone(),
@@ -119,6 +145,7 @@ where
             call: Some(self.service.call(Request::from_parts(parts, body))),
             ticket: Some(ticket),
             connection,
+            last,
         }
     }
 
@@ -133,7 +160,9 @@ where
         let mut response = (self.faults)(fault);
         if self.version == Version::Http1 {
             let unread = !request.body().is_end_stream();
-            if unread || self.connection.must_close() || self.connection.refusal(nth).is_some() {
+            let last = self.connection.upgrade() == Some(nth);
+            let refused = self.connection.refusal(nth).is_some();
+            if unread || last || refused || self.connection.must_close() {
                 close_after(response.headers_mut());
             }
         }
@@ -158,6 +187,7 @@ where
                 mut call,
                 ticket,
                 connection,
+                last,
             } => {
                 let Some(future) = call.as_mut().as_pin_mut() else {
                     return Poll::Pending;
@@ -167,11 +197,14 @@ where
                 };
                 // The request's body may live in the future; now it is known whether anyone still reads it.
                 call.set(None);
-                if connection
-                    .as_ref()
-                    .is_some_and(|connection| connection.must_close())
-                {
-                    close_after(response.headers_mut());
+                if let Some(connection) = &connection {
+                    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                    if !switches {
+                        connection.set_tunnel(None);
+                    }
+                    if connection.must_close() && !switches || *last && !connection.is_switching() {
+                        close_after(response.headers_mut());
+                    }
                 }
                 let max_piece = connection.as_ref().map_or(H2_PIECE, |_| usize::MAX);
                 (Some(response), max_piece, ticket.take())
@@ -223,7 +256,7 @@ fn check_http2(uri: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Fa
 }
 
 fn prepare(parts: &mut request::Parts, peer: Peer) {
-    // Nothing here speaks anything but HTTP after a request for an upgrade.
+    // The way out of HTTP is `Upgrade`, not hyper's own, which knows nothing of what came too early.
     parts.extensions.remove::<OnUpgrade>();
     parts.extensions.insert(peer);
 }

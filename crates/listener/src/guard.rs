@@ -49,6 +49,8 @@ enum Mode {
     Refused,
     /// A body broke its framing.
     Broken,
+    /// The last request asked to leave HTTP and is not answered. What comes now came too early.
+    Upgrading,
     /// The peer has no more to say, or had nothing to say for too long.
     Ended,
 }
@@ -158,6 +160,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
             Some(_) if cleared == 0 => {}
             _ => self.head_began = Some(self.last_active),
         }
+        if self.requests.asks_upgrade() && self.mode == Mode::Open {
+            self.mode = Mode::Upgrading;
+            self.head_began = None;
+            self.connection
+                .ask_upgrade(self.requests.passed().saturating_sub(1));
+            if head_has_begun {
+                self.connection.speak_early();
+            }
+        }
         match found {
             Found::Good(_) => {}
             Found::Refused(_, fault) => self.refuse(fault),
@@ -171,6 +182,33 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
         self.held.extend_from_slice(STAND_IN);
         self.cleared = self.held.len();
         self.mode = Mode::Refused;
+    }
+
+    /// Looks whether the client leaves, or speaks, before it is told whether it may. What it says is kept from
+    /// everyone: nobody knows yet in which protocol it is meant.
+    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.connection.spoke_early() || self.connection.is_switching() {
+            return Poll::Pending;
+        }
+        let mut byte = [0; 1];
+        let mut buf = ReadBuf::new(&mut byte);
+        match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
+            Ok(()) if !buf.filled().is_empty() => {
+                self.held.extend_from_slice(buf.filled());
+                self.connection.speak_early();
+                Poll::Pending
+            }
+            _ => {
+                self.mode = Mode::Ended;
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// The stream behind a request for an upgrade that was granted, from the first byte that was not read before;
+    /// `None` if one was.
+    pub(crate) fn into_inner(self) -> Option<I> {
+        (self.mode == Mode::Upgrading && self.held.is_empty()).then_some(self.io)
     }
 
     /// The peer sends nothing now. How long may it?
@@ -259,6 +297,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<I> {
                 Mode::Open => {}
                 // An end of the stream would look like a peer who left and does not want the answer.
                 Mode::Refused => return Poll::Pending,
+                Mode::Upgrading => {
+                    ready!(this.poll_early(cx));
+                    continue;
+                }
                 Mode::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 Mode::Ended => return Poll::Ready(Ok(())),
             }

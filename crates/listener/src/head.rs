@@ -18,6 +18,8 @@ pub enum Framing {
     Length(u64),
     /// A body in chunks.
     Chunked,
+    /// There is no body, and the client asks to go on in another protocol than HTTP: it has to wait for the answer.
+    Upgrade,
 }
 
 /// A whole head that was found good.
@@ -46,6 +48,10 @@ struct Fields<'a> {
     host: Option<&'a [u8]>,
     length: Option<u64>,
     chunked: bool,
+    /// `Connection` holds `upgrade`.
+    asks_upgrade: bool,
+    /// `Upgrade` names a protocol other than `h2c`, which is an offer that a server may ignore, as ours do.
+    offers_protocol: bool,
 }
 
 /// Longest method that is passed on; the longest registered one (RFC 9110 and friends) has 17 bytes.
@@ -172,6 +178,15 @@ impl<'a> Fields<'a> {
                 }
             }
             6 if name.eq_ignore_ascii_case("expect") => check_expectation(value)?,
+            // HTTP/1.0 knows no upgrade, and one asked for there is ignored (RFC 9110 section 7.8).
+            7 if !is_1_0 && name.eq_ignore_ascii_case("upgrade") => {
+                self.offers_protocol |=
+                    elements(value).any(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"));
+            }
+            10 if !is_1_0 && name.eq_ignore_ascii_case("connection") => {
+                self.asks_upgrade |=
+                    elements(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+            }
             14 if name.eq_ignore_ascii_case("content-length") => {
                 let first = self.length.replace(parse_length(value)?).is_none();
                 if !first {
@@ -203,10 +218,14 @@ impl<'a> Fields<'a> {
     }
 
     fn framing(&self) -> Result<Framing, Fault> {
+        let upgrade = self.asks_upgrade && self.offers_protocol;
         match (self.chunked, self.length) {
             (true, Some(_)) => Err(Fault::invalid(
                 "`Content-Length` and `Transfer-Encoding` are both there",
             )),
+            (false, None | Some(0)) if upgrade => Ok(Framing::Upgrade),
+            // Its end would be where the other protocol begins, and two parsers may see that in two places.
+            _ if upgrade => Err(Fault::invalid("a request for an upgrade has a body")),
             (true, None) => Ok(Framing::Chunked),
             (false, None | Some(0)) => Ok(Framing::Empty),
             (false, Some(length)) => Ok(Framing::Length(length)),
@@ -288,6 +307,14 @@ fn too_large(head: &[u8], limits: &HeadLimits) -> Fault {
         true => Fault::URI_TOO_LONG,
         false => Fault::HEAD_TOO_LARGE,
     }
+}
+
+/// The elements of a comma-separated list; empty ones are no elements.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|element| !element.is_empty())
 }
 
 pub(crate) fn is_token(byte: u8) -> bool {

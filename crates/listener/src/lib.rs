@@ -35,6 +35,7 @@ mod target;
 mod tests;
 mod ticket;
 mod transport;
+mod upgrade;
 
 pub use body::{BodyError, RequestBody};
 pub use config::{Limits, Timeouts};
@@ -43,3 +44,4 @@ pub use drain::{Drain, DrainTrigger, drain};
 pub use fault::Fault;
 pub use listener::{Listener, Peer};
 pub use metrics::Metrics;
+pub use upgrade::{Switched, Upgrade};

@@ -74,6 +74,7 @@ impl Listener {
             house: Arc::new(House {
                 name,
                 places: at_most(limits.in_flight),
+                tunnels: at_most(limits.tunnels),
                 limits,
                 timeouts,
                 metrics: metrics.of(name),

@@ -11,6 +11,7 @@ pub struct Metrics {
     connections: IntCounterVec,
     open: IntGaugeVec,
     in_flight: IntGaugeVec,
+    tunnels: IntGaugeVec,
     refused: IntCounterVec,
     aborted: IntCounterVec,
 }
@@ -22,6 +23,7 @@ pub(crate) struct ListenerMetrics {
     pub(crate) connections: IntCounter,
     pub(crate) open: IntGauge,
     pub(crate) in_flight: IntGauge,
+    pub(crate) tunnels: IntGauge,
     refused: IntCounterVec,
     /// HTTP/2 connections that sent too many frames of no use.
     pub(crate) floods: IntCounter,
@@ -50,6 +52,13 @@ impl Metrics {
                 ),
                 &["listener"],
             )?,
+            tunnels: IntGaugeVec::new(
+                Opts::new(
+                    "portcullis_tunnels_open",
+                    "Connections that left HTTP for another protocol, or are asking to.",
+                ),
+                &["listener"],
+            )?,
             refused: IntCounterVec::new(
                 Opts::new(
                     "portcullis_requests_refused_total",
@@ -68,6 +77,7 @@ impl Metrics {
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.open.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.tunnels.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.aborted.clone()))?;
         Ok(metrics)
@@ -79,6 +89,7 @@ impl Metrics {
             connections: self.connections.with_label_values(&[listener]),
             open: self.open.with_label_values(&[listener]),
             in_flight: self.in_flight.with_label_values(&[listener]),
+            tunnels: self.tunnels.with_label_values(&[listener]),
             refused: self.refused.clone(),
             floods: self
                 .aborted

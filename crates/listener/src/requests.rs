@@ -34,6 +34,8 @@ enum State {
         left: u64,
     },
     Chunked(Chunks),
+    /// The last head asked for another protocol: nothing after it is a request.
+    Upgrade,
 }
 
 impl Requests {
@@ -57,6 +59,12 @@ impl Requests {
     #[must_use]
     pub fn at_head(&self) -> bool {
         matches!(self.state, State::Head { .. })
+    }
+
+    /// Whether the last head asked to leave HTTP. What follows it is never passed on from here.
+    #[must_use]
+    pub fn asks_upgrade(&self) -> bool {
+        matches!(self.state, State::Upgrade)
     }
 
     /// Reads on. `bytes` starts with what the last call did not pass on.
@@ -100,6 +108,7 @@ impl Requests {
                     }
                     Progress::Malformed(good) => return Found::Malformed(at + good),
                 },
+                State::Upgrade => break,
             };
             self.state = next;
         }
@@ -111,6 +120,7 @@ impl Requests {
             Framing::Empty => State::Head { seen: 0 },
             Framing::Length(left) => State::Length { left },
             Framing::Chunked => State::Chunked(Chunks::new(self.limits.headers)),
+            Framing::Upgrade => State::Upgrade,
         }
     }
 }

@@ -12,6 +12,7 @@ use http_body::Body;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -114,10 +115,10 @@ where
             .pipeline_flush(false);
         let signaled = self.drain.signaled();
         let entrance = self.entrance(peer, connection.clone(), Version::Http1);
-        let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), entrance));
+        let mut served = builder.serve_connection(TokioIo::new(guard), entrance);
         let mut signaled = std::pin::pin!(signaled);
         let mut draining = false;
-        loop {
+        let end = loop {
             tokio::select! {
                 biased;
                 // First, so that a request that comes together with the drain is already told to close.
@@ -125,7 +126,26 @@ where
                     draining = true;
                     connection.drain(Instant::now() + SETTLE);
                 }
-                end = served.as_mut() => return report(end),
+                end = &mut served => break end,
+            }
+        };
+        let is_whole = end.is_ok();
+        report(end);
+        if connection.upgrade().is_none() {
+            return;
+        }
+        // hyper leaves the stream open behind a request for an upgrade, whatever was answered.
+        let mut guard = served.into_parts().io.into_inner();
+        match connection.take_tunnel() {
+            Some(tunnel) if is_whole => {
+                if let Some(stream) = guard.into_inner() {
+                    tunnel.run(stream).await;
+                }
+            }
+            _ => {
+                if let Err(error) = guard.shutdown().await {
+                    debug!("connection ended: {error}");
+                }
             }
         }
     }

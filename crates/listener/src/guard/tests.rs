@@ -152,6 +152,7 @@ async fn serve_in(left: VecDeque<Vec<u8>>) -> Seen {
             timeouts: Timeouts::default(),
             metrics: metrics.of("test"),
             places: Arc::new(Semaphore::new(10)),
+            tunnels: Arc::new(Semaphore::new(10)),
         }),
         connection,
         peer: Peer {

@@ -39,6 +39,57 @@ fn framing() {
 }
 
 #[test]
+fn upgrades() {
+    let framing = |version: &str, lines: &str| {
+        let head = format!("GET / HTTP/{version}\r\nhost: a\r\n{lines}\r\n");
+        scan(head.as_bytes(), &LIMITS)
+            .map(|head| head.unwrap().framing)
+            .map_err(|fault| fault.status.as_u16())
+    };
+    for (lines, expected) in [
+        (
+            "connection: upgrade\r\nupgrade: websocket\r\n",
+            Ok(Framing::Upgrade),
+        ),
+        (
+            "upgrade: h2c,\t websocket\r\nCONNECTION: close , Upgrade\r\n",
+            Ok(Framing::Upgrade),
+        ),
+        (
+            "connection: a\r\nconnection: upgrade\r\nupgrade: h2c\r\nupgrade: x/1\r\ncontent-length: 0\r\n",
+            Ok(Framing::Upgrade),
+        ),
+        (
+            "connection: upgrade\r\nupgrade: é\r\n",
+            Ok(Framing::Upgrade),
+        ),
+        (
+            "connection: upgrade\r\nupgrade: H2C\r\n",
+            Ok(Framing::Empty),
+        ),
+        ("connection: upgrade\r\nupgrade: ,\r\n", Ok(Framing::Empty)),
+        (
+            "connection: upgraded\r\nupgrade: websocket\r\n",
+            Ok(Framing::Empty),
+        ),
+        ("connection: upgrade\r\n", Ok(Framing::Empty)),
+        ("upgrade: websocket\r\n", Ok(Framing::Empty)),
+        (
+            "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 1\r\n",
+            Err(400),
+        ),
+        (
+            "connection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked\r\n",
+            Err(400),
+        ),
+    ] {
+        assert_eq!(framing("1.1", lines), expected, "{lines}");
+    }
+    let asked = "connection: upgrade\r\nupgrade: websocket\r\n";
+    assert_eq!(framing("1.0", asked), Ok(Framing::Empty));
+}
+
+#[test]
 fn content_length() {
     for value in [
         "5, 5",

@@ -48,7 +48,25 @@ static CASES: &[Case] = &[
         2,
     ),
     Case(
-        "an upgrade",
+        "an upgrade that is not granted: nothing behind it is a request",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n{good}",
+        &[200],
+        1,
+    ),
+    Case(
+        "an upgrade behind another request",
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        &[200, 200],
+        2,
+    ),
+    Case(
+        "an upgrade with a body",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\nNever: x\r\n\r\nabc{good}",
+        &[400],
+        0,
+    ),
+    Case(
+        "an offer of h2c",
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n\r\n{good}",
         &[200, 200],
         2,
