@@ -233,7 +233,9 @@ impl System {
         let issuers = keep(issuers, &mut problems);
         let sources = (config.redis.as_ref(), config.cognito.as_ref());
         let standing = Standing::new(sources.0, sources.1, config.base(), registry);
-        let standing = standing.map(Arc::new).map_err(|mistakes| {
+        let pace = config.streams.revalidate.0;
+        let standing = standing.map(|standing| Arc::new(standing.asking_every(pace)));
+        let standing = standing.map_err(|mistakes| {
             let placed = |(key, message): (String, String)| config.problem(&key, message);
             mistakes.into_iter().map(placed).collect()
         });
@@ -306,7 +308,8 @@ fn reverse_proxy(
     };
     let realm = Realm::new(&config.realm)
         .map_err(|message| StartError::Configuration(vec![config.problem("realm", message)]))?;
-    match ReverseProxy::new(gate, upstream, &config.forwarded, realm, registry) {
+    let (streams, forwarded) = (&config.streams, &config.forwarded);
+    match ReverseProxy::new(gate, upstream, streams, forwarded, realm, registry) {
         Ok(service) => Ok(Some(service)),
         Err(proxy::StartError::Upstream(mistakes)) => {
             let placed = |(key, message): (String, String)| {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use admin_api::check::{Finding, Place};
 use authn_proxy::RouteTable;
 use authn_proxy::config::{
-    ExtAuthzConfig, ForwardedConfig, RealmConfig, RouteConfig, RoutesConfig, UpstreamConfig,
+    ExtAuthzConfig, ForwardedConfig, RealmConfig, RouteConfig, RoutesConfig, StreamsConfig,
+    UpstreamConfig,
 };
 use callers::CallerConfig;
 use cedar_policy::Schema;
@@ -27,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     /// Present where the proxy listens.
     pub(crate) upstream: Option<UpstreamConfig>,
+    pub(crate) streams: StreamsConfig,
     pub(crate) policies: PoliciesConfig,
     pub(crate) routes: Routes,
     pub(crate) issuers: Vec<IssuerConfig>,
@@ -109,6 +111,8 @@ pub(crate) struct ConfigFile {
     listen: Option<ListenConfig>,
     /// The service behind the proxy. Required where `proxy` listens.
     upstream: Option<UpstreamConfig>,
+    /// Exchanges that last: upgraded connections, long responses, long uploads.
+    streams: StreamsConfig,
     /// Where policies come from and how they decide. Required.
     policies: Option<PoliciesConfig>,
     /// Which request is which Cedar question: the list itself, or the file that holds it. Default: no request is any.

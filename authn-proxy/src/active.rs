@@ -40,6 +40,11 @@ impl ActiveUser {
         &self.identity
     }
 
+    /// The same, to be kept for longer than the request.
+    pub(crate) fn shared_identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
     /// What the user directory says of the bearer, where one was asked.
     pub fn record_of_bearer(&self) -> Option<&UserRecord> {
         match self.kind() {

@@ -1,8 +1,9 @@
-//! The sections of the configuration file that this crate reads: `upstream`, `forwarded`, `realm` and `routes`.
+//! The sections of the configuration file that this crate reads: `upstream`, `streams`, `forwarded`, `realm` and `routes`.
 
 pub mod ext_authz;
 pub mod rate_limit;
 pub mod routes;
+pub mod streams;
 #[cfg(test)]
 mod tests;
 pub mod upstream;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 pub use ext_authz::ExtAuthzConfig;
 pub use rate_limit::{Rate, RateLimitConfig};
 pub use routes::{CallerKind, ResourceConfig, RouteConfig, RouteFile, RoutesConfig};
+pub use streams::StreamsConfig;
 pub use upstream::{Protocol, UpstreamConfig};
 
 /// A mistake in one section: the key below the section (`url`, `[3].match`; empty for the section itself) and what is

@@ -103,6 +103,11 @@ impl Gate {
         Ok(Self { limits, ..self })
     }
 
+    /// Who is asked about those who keep something open.
+    pub(crate) fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+
     /// Takes a request through every step.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use caller::{REQUEST_ID, set_identity};
 use connection::ConnectionRules;
+pub(crate) use connection::elements;
 pub use connection::{ConnectionFault, ConnectionOptions};
 pub use reserved::{PatternError, ReservedNames, check_pattern};
 

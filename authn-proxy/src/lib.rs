@@ -21,6 +21,7 @@ pub mod rate_limit;
 pub mod rejection;
 pub mod request_log;
 pub mod routes;
+mod stay;
 mod uid;
 pub mod upstream;
 

@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,16 +19,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use listener::{BodyError, Fault, Peer, RequestBody};
+use listener::{BodyError, Fault, Peer, RequestBody, Upgrade};
 use prometheus::Registry;
 
 use crate::body::{Relay, ResponseBody, Upload, UpstreamBody};
-use crate::config::{ForwardedConfig, KeyedProblem, Protocol, UpstreamConfig};
+use crate::config::{ForwardedConfig, KeyedProblem, Protocol, StreamsConfig, UpstreamConfig};
 use crate::decide::Permit;
 use crate::forwarded::{Origin, Pseudonym, TrustedPeers};
 use crate::gate::{Client, Gate};
@@ -35,8 +36,11 @@ use crate::headers::{ConnectionOptions, HeaderRules, REQUEST_ID, set_identity};
 use crate::metrics::Metrics;
 use crate::rejection::{Realm, Reason, Rejection, render_fault};
 use crate::request_log::{Exchange, RequestId, log_fault};
+use crate::stay::Stay;
 use crate::uid::Uid;
 use crate::upstream::{Upstream, UpstreamError};
+
+use tunnel::{Handshake, Tunnel, is_switch};
 
 /// Serves what the gate lets through from the upstream. Clones share everything.
 #[derive(Clone)]
@@ -50,11 +54,21 @@ struct Parts {
     pseudonym: Pseudonym,
     realm: Realm,
     preserve_host: bool,
+    streams: StreamsConfig,
     metrics: Arc<Metrics>,
     /// The first half of every request id.
     process: u64,
     /// The second half of the next one.
     requests: AtomicU64,
+}
+
+/// What became of a request that was forwarded.
+struct Answered {
+    response: Response<Incoming>,
+    /// Present where the request asked for an upgrade.
+    handshake: Option<Handshake>,
+    /// Whose exchange it is; none on a public route.
+    stay: Option<Stay>,
 }
 
 /// Why there can be no proxy.
@@ -78,6 +92,7 @@ impl ReverseProxy {
     pub fn new(
         gate: Arc<Gate>,
         upstream: &UpstreamConfig,
+        streams: &StreamsConfig,
         forwarded: &ForwardedConfig,
         realm: Realm,
         registry: &Registry,
@@ -95,6 +110,7 @@ impl ReverseProxy {
             pseudonym: Pseudonym::new(random()?),
             realm,
             preserve_host: upstream.preserve_host,
+            streams: streams.clone(),
             metrics: Arc::new(Metrics::register(registry)?),
             process: random()?,
             requests: AtomicU64::new(0),
@@ -131,7 +147,8 @@ pub fn refuse(fault: Fault) -> Response<ResponseBody> {
 impl Parts {
     /// One request from its arrival to the head of its response.
     async fn serve(&self, request: Request<RequestBody>) -> Response<ResponseBody> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let upgrade = head.extensions.remove::<Upgrade>();
         let peer = head.extensions.get::<Peer>().and_then(|peer| peer.address);
         let origin = self.peers.origin(peer, &head.headers);
         let request_id =
@@ -146,8 +163,11 @@ impl Parts {
         let version = head.version;
         let whole = body.is_end_stream();
 
-        let mut response = match self.exchange(head, body, origin, &mut exchange).await {
-            Ok(response) => self.relay(response, version, exchange),
+        let answered = self
+            .exchange(head, upgrade, body, origin, &mut exchange)
+            .await;
+        let mut response = match answered {
+            Ok(answered) => self.relay(answered, version, exchange),
             Err(rejection) => {
                 exchange.rejected(&rejection);
                 // On HTTP/1 a refusal is the last answer: what was sent along with the request is not served, and the
@@ -174,14 +194,19 @@ impl Parts {
     async fn exchange(
         &self,
         head: request::Parts,
+        upgrade: Option<Upgrade>,
         body: RequestBody,
         origin: Origin,
         exchange: &mut Exchange,
-    ) -> Result<Response<Incoming>, Rejection> {
+    ) -> Result<Answered, Rejection> {
         let admitted = self.admit(&head, &origin).await;
         exchange.decided();
         let (permit, options) = admitted?;
-        self.forward(permit, head, options, body, origin, exchange)
+        let handshake = upgrade
+            .map(|upgrade| Handshake::admit(upgrade, &permit, &head, self.upstream.protocol()))
+            .transpose()
+            .map_err(|rejection| rejection.on(permit.route()).counted(*permit.quotas()))?;
+        self.forward(permit, head, options, handshake, body, origin, exchange)
             .await
     }
 
@@ -195,10 +220,6 @@ impl Parts {
             .rules
             .connection(&head.headers)
             .map_err(|fault| Rejection::new(Reason::InvalidRequest).because(fault.to_string()))?;
-        if options.upgrade {
-            // WebSockets need a way to end when a session does; until there is one, none is opened.
-            return Err(Rejection::new(Reason::NotImplemented).because("an upgrade"));
-        }
         if self.pseudonym.has_seen(&head.headers) {
             return Err(Rejection::new(Reason::LoopDetected));
         }
@@ -213,15 +234,20 @@ impl Parts {
     }
 
     /// Sends an admitted request on. There is no other way to the upstream, and none without a permit.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that one request consists of"
+    )]
     async fn forward(
         &self,
         permit: Permit,
         head: request::Parts,
         options: ConnectionOptions,
+        handshake: Option<Handshake>,
         body: RequestBody,
         origin: Origin,
         exchange: &mut Exchange,
-    ) -> Result<Response<Incoming>, Rejection> {
+    ) -> Result<Answered, Rejection> {
         let quotas = *permit.quotas();
         let uri = self
             .upstream
@@ -238,6 +264,9 @@ impl Parts {
         let headers = &mut forwarded.headers;
         self.rules.strip_request(headers, &options);
         self.frame(&forwarded.method, headers, &body, has_length);
+        if let Some(handshake) = &handshake {
+            handshake.ask(headers);
+        }
         // HTTP/2 has `:authority` for it, which the client library takes from the URI.
         if self.upstream.protocol() == Protocol::Http1 {
             let host = requested.clone().filter(|_| self.preserve_host);
@@ -250,6 +279,11 @@ impl Parts {
             set_identity(headers, user.identity(), &Uid(principal));
         }
 
+        let mut stay = permit.user().map(|user| {
+            let standing = Arc::clone(self.gate.standing());
+            let identity = Arc::clone(user.shared_identity());
+            Stay::new(standing, identity, self.streams.revalidate.0)
+        });
         exchange.forwarded(permit);
         let upload = (!body.is_end_stream()).then(|| Arc::new(Upload::new()));
         let body = match &upload {
@@ -259,15 +293,28 @@ impl Parts {
             }
             None => UpstreamBody::none(),
         };
-        let sent = self.upstream.send(forwarded, body, upload.as_deref()).await;
+        let sent = self
+            .upstream
+            .send(forwarded, body, upload.as_deref(), stay.as_mut())
+            .await;
         if sent.retried {
             exchange.retried();
         }
         let unanswered = |error| unanswered(error).counted(quotas);
         let mut response = sent.response.map_err(unanswered)?;
+        if let Some(handshake) = handshake.as_ref().filter(|_| is_switch(&response)) {
+            // Looked at again now that nothing is awaited any more: from here on the client may speak.
+            handshake
+                .check()
+                .map_err(|rejection| rejection.counted(quotas))?;
+        }
         exchange.answered(response.status());
         quotas.describe(response.headers_mut());
-        Ok(response)
+        Ok(Answered {
+            response,
+            handshake,
+            stay,
+        })
     }
 
     /// Says how long the body is, from the body itself: what the client said about it was for this hop.
@@ -302,10 +349,20 @@ impl Parts {
     /// Passes a response on while it arrives, to a client that speaks `version`.
     fn relay(
         &self,
-        response: Response<Incoming>,
+        answered: Answered,
         version: Version,
         exchange: Exchange,
     ) -> Response<ResponseBody> {
+        let Answered {
+            response,
+            handshake,
+            stay,
+        } = answered;
+        if let Some(handshake) = handshake
+            && is_switch(&response)
+        {
+            return self.switch(response, handshake, stay, exchange);
+        }
         let (head, incoming) = response.into_parts();
         let mut headers = head.headers;
         self.rules.strip_response(&mut headers);
@@ -323,12 +380,33 @@ impl Parts {
             upload,
             rules: Arc::clone(&self.rules),
             exchange,
-            silence: None,
-            waiting: false,
+            stay,
+            clock: None,
+            silent_at: None,
         });
         // The version and the reason phrase are this hop's own.
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// Passes a `101` on and has the tunnel opened behind it.
+    fn switch(
+        &self,
+        mut response: Response<Incoming>,
+        handshake: Handshake,
+        stay: Option<Stay>,
+        exchange: Exchange,
+    ) -> Response<ResponseBody> {
+        let mut headers = std::mem::take(response.headers_mut());
+        self.rules.strip_response(&mut headers);
+        self.pseudonym.sign(response.version(), &mut headers);
+        handshake.grant(&mut headers);
+        let idle = self.streams.idle_timeout.0;
+        handshake.open(Tunnel::new(response, stay, idle, exchange));
+        let mut response = Response::new(ResponseBody::own(Full::default()));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
         response
     }
@@ -349,6 +427,7 @@ fn unanswered(error: UpstreamError) -> Rejection {
             Reason::UpstreamUnavailable
         }
         UpstreamError::ConnectTimeout | UpstreamError::Timeout => Reason::UpstreamTimeout,
+        UpstreamError::Over(end) => return (*end).into(),
         UpstreamError::Body(BodyError::TooLarge) => Reason::BodyTooLarge,
         UpstreamError::Body(BodyError::TimedOut) => Reason::RequestTimeout,
         UpstreamError::Body(BodyError::Malformed | BodyError::Aborted) => Reason::InvalidRequest,

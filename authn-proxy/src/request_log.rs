@@ -184,6 +184,12 @@ impl Exchange {
         }
     }
 
+    /// What ended in some way has ended well after all.
+    pub(crate) fn succeed(&mut self) {
+        self.outcome = OK;
+        self.cause = None;
+    }
+
     /// The response broke off.
     pub(crate) fn fail(&mut self, code: &'static str, cause: &'static str) {
         self.outcome = code;

@@ -42,6 +42,8 @@ pub struct Route {
     name: String,
     access: Access,
     limit: Option<RateLimit>,
+    /// In lower case.
+    upgrades: Vec<String>,
 }
 
 /// What it takes to pass a route.
@@ -180,6 +182,21 @@ impl Route {
     /// Method and template as they are written, such as `GET /v1/users/{id}`: bounded in number, so fit for a label.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The first of these protocols that the service may switch to.
+    pub fn upgrade_to<'a>(&self, offered: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        let is_known = |protocol: &&str| {
+            self.upgrades
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(protocol))
+        };
+        offered.into_iter().find(is_known)
+    }
+
+    /// Whether there is any protocol that the service may switch to.
+    pub fn upgrades(&self) -> bool {
+        !self.upgrades.is_empty()
     }
 
     /// What it takes to pass.

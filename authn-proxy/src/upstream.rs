@@ -12,10 +12,13 @@ mod tests;
 mod wire;
 
 use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
+use http::header::UPGRADE;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
 use http_body_util::BodyExt as _;
@@ -23,14 +26,17 @@ use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use identity::End;
 use listener::BodyError;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use framing::FramingFault;
+pub(crate) use wire::into_stream;
 use wire::{Connector, Wire};
 
 use crate::body::{Upload, UpstreamBody};
 use crate::config::{Protocol, UpstreamConfig};
+use crate::stay::Stay;
 
 /// Most headers in a response.
 const MAX_HEADERS: usize = 128;
@@ -89,6 +95,9 @@ pub enum UpstreamError {
     /// The client's body could not be read to its end, so the request was never whole.
     #[error("the request's body: {0}")]
     Body(BodyError),
+    /// The caller may no longer act.
+    #[error("the caller may no longer act")]
+    Over(End),
 }
 
 // === impl Upstream ===
@@ -160,22 +169,29 @@ impl Upstream {
         self.body_timeout
     }
 
-    /// Sends a request and waits for the head of its response. `upload` watches the body, when there is one.
-    pub async fn send(
+    /// Sends a request and waits for the head of its response. `upload` watches the body, when there is one, and `stay`
+    /// the caller, when somebody is known.
+    pub(crate) async fn send(
         &self,
         head: request::Parts,
         body: UpstreamBody,
         upload: Option<&Upload>,
+        mut stay: Option<&mut Stay>,
     ) -> Sent {
         let spare = (upload.is_none() && is_idempotent(&head.method)).then(|| copy(&head));
         let deadline = Instant::now() + self.response_timeout;
         let first = self
-            .attempt(Request::from_parts(head, body), deadline, upload)
+            .attempt(
+                Request::from_parts(head, body),
+                deadline,
+                upload,
+                stay.as_deref_mut(),
+            )
             .await;
         match (first, spare) {
             (Err(Attempt::Unanswered(_)), Some(head)) => {
                 let again = Request::from_parts(head, UpstreamBody::none());
-                let second = self.attempt(again, deadline, None).await;
+                let second = self.attempt(again, deadline, None, stay).await;
                 Sent {
                     response: second.map_err(Attempt::into_error),
                     retried: true,
@@ -193,22 +209,47 @@ impl Upstream {
         request: Request<UpstreamBody>,
         deadline: Instant,
         upload: Option<&Upload>,
+        mut stay: Option<&mut Stay>,
     ) -> Result<Response<Incoming>, Attempt> {
         let head_only = request.method() == Method::HEAD;
+        let asked = request.headers().get(UPGRADE).cloned();
         let mut response = pin!(self.client.request(request));
-        let mut clock = pin!(sleep_until(deadline));
+        let mut deadline = deadline;
+        let earliest = |stay: Option<&Stay>, deadline: Instant| {
+            let due = stay.and_then(Stay::due);
+            due.map_or(deadline, |due| due.min(deadline))
+        };
+        let mut clock = pin!(sleep_until(earliest(stay.as_deref(), deadline)));
         let result = loop {
             tokio::select! {
                 biased;
                 result = &mut response => break result,
+                end = poll_fn(|cx| match &mut stay {
+                    Some(stay) => stay.poll_over(cx),
+                    None => Poll::Pending,
+                }) => {
+                    if let Some(upload) = upload {
+                        upload.stop();
+                    }
+                    return Err(Attempt::Failed(UpstreamError::Over(end)));
+                }
                 () = &mut clock => {
+                    if Instant::now() < deadline {
+                        // It was rung for the caller's sake, who is asked about from now on.
+                        if let Some(stay) = &mut stay {
+                            stay.begin();
+                        }
+                        clock.as_mut().reset(deadline);
+                        continue;
+                    }
                     let patience = upload.map_or(Duration::ZERO, |upload| {
                         upload.patience(self.response_timeout)
                     });
                     if patience.is_zero() {
                         return Err(Attempt::Failed(UpstreamError::Timeout));
                     }
-                    clock.as_mut().reset(Instant::now() + patience);
+                    deadline = Instant::now() + patience;
+                    clock.as_mut().reset(earliest(stay.as_deref(), deadline));
                 }
             }
         };
@@ -218,7 +259,7 @@ impl Upstream {
         };
         let wire = response.extensions_mut().remove::<Wire>();
         let bare = framing::is_bare(head_only, response.status());
-        let mut checked = framing::check(response.status(), response.headers());
+        let mut checked = framing::check(response.status(), response.headers(), asked.as_ref());
         if bare && checked.is_ok() {
             checked = match (self.protocol, &wire) {
                 (Protocol::Http1, Some(wire)) if wire.exceeded() => Err(FramingFault::Unannounced),

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use authn_proxy::config::{RouteFile, RoutesConfig, UpstreamConfig};
+use authn_proxy::config::{Protocol, RouteFile, RoutesConfig, UpstreamConfig};
 use authn_proxy::principal::Principals;
 use authn_proxy::{Realm, RouteTable};
 use callers::CallerConfig;
@@ -70,6 +70,7 @@ impl Check {
             self.add(&format!("authzen.{key}"), message);
         }
         let routes = self.routes(file.routes.as_ref(), &namespace, env);
+        self.streams(&file, &routes);
         self.issuers(&file, &routes, &namespace);
         self.standing(&file);
         if let DecisionLogSink::File(path) = &mut file.decision_log.to {
@@ -77,6 +78,7 @@ impl Check {
         }
         let ConfigFile {
             upstream,
+            streams,
             policies,
             issuers,
             redis,
@@ -98,6 +100,7 @@ impl Check {
         Some(move |places| Config {
             listen,
             upstream,
+            streams,
             policies,
             routes,
             issuers,
@@ -329,6 +332,22 @@ impl Check {
             }
         }
         Routes { places, ..routes }
+    }
+
+    /// What lasts, and whether the upstream can be spoken to in another protocol than HTTP.
+    fn streams(&mut self, file: &ConfigFile, routes: &Routes) {
+        for (key, message) in file.streams.problems() {
+            self.add(&below("streams", &key), message);
+        }
+        let upstream = file.upstream.as_ref();
+        if upstream.is_some_and(|upstream| upstream.protocol == Protocol::Http2)
+            && routes.list.iter().any(|route| !route.upgrade.is_empty())
+        {
+            self.add(
+                "upstream.protocol",
+                "must be `http1` where a route has `upgrade`: no connection leaves HTTP/2",
+            );
+        }
     }
 
     fn issuers(&mut self, file: &ConfigFile, routes: &Routes, namespace: &Namespace) {

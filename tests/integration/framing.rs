@@ -162,7 +162,7 @@ fn message_framing() {
     table.finish();
 }
 
-/// A protocol switch would be a tunnel that no later decision reaches.
+/// A protocol switch is a tunnel that no later decision reaches: only a route that says so has one.
 #[test]
 fn upgrades_are_refused() {
     let upstream = Upstream::start();

@@ -63,6 +63,8 @@ mod sessions;
 #[cfg(test)]
 mod signatures;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod token_kinds;
 #[cfg(test)]
 mod token_structure;
@@ -70,3 +72,5 @@ mod token_structure;
 mod upstream_faults;
 #[cfg(test)]
 mod user_status;
+#[cfg(test)]
+mod websockets;

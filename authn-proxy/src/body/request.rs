@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Upload {
     bytes: AtomicU64,
     /// What went wrong, as a number; 0 for nothing.
     fault: AtomicU8,
+    /// Set when nothing more may be passed on.
+    over: AtomicBool,
 }
 
 /// The value of [`Upload::turn`] while the next move is the client's.
@@ -66,6 +68,9 @@ impl Body for UpstreamBody {
         let Some(source) = &mut self.get_mut().0 else {
             return Poll::Ready(None);
         };
+        if source.upload.over.load(Ordering::Acquire) {
+            return Poll::Ready(Some(Err(BodyError::Aborted)));
+        }
         let Poll::Ready(next) = Pin::new(&mut source.body).poll_frame(cx) else {
             source.upload.wait();
             return Poll::Pending;
@@ -124,6 +129,7 @@ impl Upload {
             turn: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             fault: AtomicU8::new(0),
+            over: AtomicBool::new(false),
         }
     }
 
@@ -158,6 +164,11 @@ impl Upload {
         }
     }
 
+    /// Has nothing more of the body passed on: the client library may go on reading it while it drops a response.
+    pub(crate) fn stop(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
     pub(super) fn fail(&self, error: &BodyError) {
         let fault = match error {
             BodyError::TooLarge => 1,
@@ -177,7 +188,7 @@ impl Upload {
         self.turn.store(now, Ordering::Release);
     }
 
-    fn count(&self, bytes: usize) {
+    pub(crate) fn count(&self, bytes: usize) {
         self.bytes
             .fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

@@ -9,11 +9,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Upload;
 use crate::headers::HeaderRules;
+use crate::rejection::Rejection;
 use crate::request_log::Exchange;
+use crate::stay::Stay;
 
 /// A response's body: one of our own, or one that is relayed piece by piece.
 pub struct ResponseBody(Kind);
@@ -33,9 +35,12 @@ pub(crate) struct Relay {
     pub(crate) rules: Arc<HeaderRules>,
     /// The account of the exchange; it is closed when this is dropped.
     pub(crate) exchange: Exchange,
+    /// Whose response it is; none on a public route.
+    pub(crate) stay: Option<Stay>,
     /// Runs while the upstream is waited for. The allocation is made only once that happens.
-    pub(crate) silence: Option<Pin<Box<Sleep>>>,
-    pub(crate) waiting: bool,
+    pub(crate) clock: Option<Pin<Box<Sleep>>>,
+    /// When the upstream that is waited for has been silent for too long.
+    pub(crate) silent_at: Option<Instant>,
 }
 
 /// Why a response breaks off. Its head is out by then, so the client learns it from the connection: it is closed, or
@@ -48,6 +53,9 @@ pub enum ResponseBodyError {
     /// The upstream was silent for longer than `upstream.body_timeout`.
     #[error("the upstream fell silent in the middle of the response")]
     Silent,
+    /// The caller may no longer have it.
+    #[error("the caller may no longer have the response")]
+    Over,
 }
 
 // === impl ResponseBody ===
@@ -104,12 +112,13 @@ impl Relay {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        if self.poll_over(cx).is_ready() {
+            return Poll::Ready(Some(Err(ResponseBodyError::Over)));
+        }
         let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
-            ready!(self.poll_silence(cx));
-            self.exchange.fail("upstream_timeout", "silent in the body");
-            return Poll::Ready(Some(Err(ResponseBodyError::Silent)));
+            return Poll::Ready(Some(Err(ready!(self.poll_wait(cx)))));
         };
-        self.waiting = false;
+        self.silent_at = None;
         Poll::Ready(match next {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -140,28 +149,48 @@ impl Relay {
         })
     }
 
-    /// Ready once the upstream has been silent for too long, although it was its turn.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let silence = match &mut self.silence {
-            Some(silence) => {
-                if !self.waiting {
-                    silence.as_mut().reset(Instant::now() + self.limit);
-                }
-                silence
-            }
-            none => none.insert(Box::pin(sleep(self.limit))),
+    /// Ready once the caller may no longer have the response.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(stay) = &mut self.stay else {
+            return Poll::Pending;
         };
-        self.waiting = true;
+        let rejection = Rejection::from(ready!(stay.poll_over(cx)));
+        if let Some(upload) = &self.upload {
+            upload.stop();
+        }
+        self.exchange
+            .fail(rejection.code(), "the caller may no longer have it");
+        Poll::Ready(())
+    }
+
+    /// Ready once the upstream has been silent for too long, although it was its turn, or the caller has to go.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<ResponseBodyError> {
         loop {
-            ready!(silence.as_mut().poll(cx));
+            let silent_at = *self
+                .silent_at
+                .get_or_insert_with(|| Instant::now() + self.limit);
+            let due = self.stay.as_ref().and_then(Stay::due);
+            let at = due.map_or(silent_at, |due| due.min(silent_at));
+            let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            if clock.deadline() != at {
+                clock.as_mut().reset(at);
+            }
+            ready!(clock.as_mut().poll(cx));
+            if due.is_some_and(|due| due <= Instant::now()) {
+                if self.poll_over(cx).is_ready() {
+                    return Poll::Ready(ResponseBodyError::Over);
+                }
+                continue;
+            }
             let patience = self
                 .upload
                 .as_ref()
                 .map_or(Duration::ZERO, |upload| upload.patience(self.limit));
             if patience.is_zero() {
-                return Poll::Ready(());
+                self.exchange.fail("upstream_timeout", "silent in the body");
+                return Poll::Ready(ResponseBodyError::Silent);
             }
-            silence.as_mut().reset(Instant::now() + patience);
+            self.silent_at = Some(Instant::now() + patience);
         }
     }
 }

@@ -60,6 +60,9 @@ pub struct RouteConfig {
     pub service_scopes: Vec<String>,
     /// Whether the route is open to anyone without a token. Nothing is decided then, so `action` and the rest stay away.
     pub public: bool,
+    /// Protocols other than HTTP that the service may switch to on this route, such as `websocket`. Default: none, and
+    /// whoever asks for one gets 501. The route has to be for `GET` or `*`, and `upstream.protocol` to be `http1`.
+    pub upgrade: Vec<String>,
     /// How many requests may come in a second, a minute or an hour, such as `5/min`: so many at once, and further ones
     /// evenly over that time. Of each client address before a token is looked at, and of each principal after; or
     /// `{ address: 5/min, principal: 10/s }`, either of which may be left out. Counted on this instance alone.

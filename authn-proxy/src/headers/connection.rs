@@ -1,6 +1,6 @@
 //! The `Connection` header and what it asks of this hop
 
-use http::header::{CONNECTION, TE, UPGRADE};
+use http::header::{CONNECTION, TE};
 use http::{HeaderMap, HeaderName};
 
 use super::ReservedNames;
@@ -51,16 +51,13 @@ const PROTECTED: &[&str] = &[
     "via",
 ];
 
-/// What the `Connection`, `TE` and `Upgrade` lines of a message say.
+/// What the `Connection` and `TE` lines of a message say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ConnectionOptions {
     /// Headers that the sender says end at this hop.
     pub nominated: Vec<HeaderName>,
     /// Whether the sender takes trailers (`TE: trailers`).
     pub trailers: bool,
-    /// Whether the sender asks to leave HTTP/1.1 for a protocol other than HTTP/2. An offer of `h2c` is one that a
-    /// server may ignore, and we do.
-    pub upgrade: bool,
 }
 
 /// What is wrong with a `Connection` header.
@@ -108,17 +105,12 @@ impl ConnectionRules {
             ..ConnectionOptions::default()
         };
         let mut count = 0;
-        let mut upgrade = false;
         for line in headers.get_all(CONNECTION) {
             let line = line.to_str().map_err(|_| ConnectionFault::NotAToken)?;
             for option in elements(line) {
                 count += 1;
                 if count > MAX_OPTIONS {
                     return Err(ConnectionFault::TooMany);
-                }
-                if option.eq_ignore_ascii_case("upgrade") {
-                    upgrade = true;
-                    continue;
                 }
                 let name = HeaderName::from_bytes(option.as_bytes())
                     .map_err(|_| ConnectionFault::NotAToken)?;
@@ -131,7 +123,6 @@ impl ConnectionRules {
                 options.nominated.push(name);
             }
         }
-        options.upgrade = upgrade && offers_another_protocol(headers);
         Ok(options)
     }
 
@@ -153,7 +144,7 @@ impl ConnectionRules {
 }
 
 /// The elements of a comma-separated list; empty ones are no elements.
-pub(super) fn elements(line: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn elements(line: &str) -> impl Iterator<Item = &str> {
     line.split(',')
         .map(|element| element.trim_matches([' ', '\t']))
         .filter(|element| !element.is_empty())
@@ -166,12 +157,4 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
         .filter_map(|line| line.to_str().ok())
         .flat_map(elements)
         .any(|coding| coding.eq_ignore_ascii_case("trailers"))
-}
-
-fn offers_another_protocol(headers: &HeaderMap) -> bool {
-    headers.get_all(UPGRADE).iter().any(|line| {
-        line.to_str().map_or(true, |line| {
-            elements(line).any(|protocol| !protocol.eq_ignore_ascii_case("h2c"))
-        })
-    })
 }

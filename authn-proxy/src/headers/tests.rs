@@ -205,36 +205,6 @@ fn protected_headers_cannot_be_nominated() {
 }
 
 #[test]
-fn upgrades_other_than_to_http2_are_seen() {
-    let rules = rules(|_| ());
-    for (lines, upgrade) in [
-        (
-            vec![("Connection", "Upgrade"), ("Upgrade", "websocket")],
-            true,
-        ),
-        (
-            vec![
-                ("Connection", "keep-alive, upgrade"),
-                ("Upgrade", "h2c, websocket"),
-            ],
-            true,
-        ),
-        (
-            vec![
-                ("Connection", "Upgrade, HTTP2-Settings"),
-                ("Upgrade", "h2c"),
-            ],
-            false,
-        ),
-        (vec![("Upgrade", "websocket")], false),
-        (vec![("Connection", "upgrade")], false),
-    ] {
-        let options = rules.connection(&headers(&lines)).unwrap();
-        assert_eq!(options.upgrade, upgrade, "{lines:?}");
-    }
-}
-
-#[test]
 fn te_says_trailers_or_nothing() {
     let http1 = rules(|_| ());
     let left = passed(&http1, &[("TE", "gzip, trailers")]);

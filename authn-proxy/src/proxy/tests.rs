@@ -7,3 +7,4 @@ mod http2;
 mod log;
 mod refusals;
 mod stage;
+mod upgrades;

@@ -26,7 +26,7 @@ pub enum Reason {
     AmbiguousPath(AmbiguousPath),
     /// `TRACE` and `CONNECT`, which are never forwarded.
     MethodNotAllowed,
-    /// A method that neither HTTP nor any route knows, or an upgrade.
+    /// A method that neither HTTP nor any route knows, or an upgrade that the route does not.
     NotImplemented,
     /// The policies, or the route's `callers`, say no.
     Forbidden,

@@ -117,6 +117,7 @@ fn compile_route(
             problems,
         )
     };
+    let upgrades = compile_upgrades(at, config, pattern.as_ref(), problems);
     let limit = config.rate_limit.as_ref();
     if let Some(limit) = limit {
         check_limit(at, config, limit, problems);
@@ -127,6 +128,7 @@ fn compile_route(
             name: config.matches.clone(),
             access: access?,
             limit: limit.map(|limit| RateLimit::new(limit, limited)),
+            upgrades,
         }),
         pattern: pattern?,
     })
@@ -147,6 +149,47 @@ fn check_limit(at: usize, config: &RouteConfig, limit: &RateLimitConfig, problem
             "has no meaning on a public route, where nobody knows who is calling",
         );
     }
+}
+
+fn compile_upgrades(
+    at: usize,
+    config: &RouteConfig,
+    pattern: Option<&Pattern>,
+    problems: &mut Problems,
+) -> Vec<String> {
+    for (index, protocol) in config.upgrade.iter().enumerate() {
+        let key = format!("upgrade[{index}]");
+        let is_name = !protocol.is_empty()
+            && protocol
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&byte));
+        if !is_name {
+            problems.add(
+                at,
+                &key,
+                &format!("`{protocol}` is not the name of a protocol"),
+            );
+        } else if ["h2", "h2c", "http", "tls"].iter().any(|http| {
+            let name = protocol.split('/').next().unwrap_or_default();
+            name.eq_ignore_ascii_case(http)
+        }) {
+            let message = format!("`{protocol}` would carry requests that nobody decides about");
+            problems.add(at, &key, &message);
+        }
+    }
+    let method = pattern.and_then(|pattern| pattern.method.as_ref());
+    if !config.upgrade.is_empty() && method.is_some_and(|method| *method != Method::GET) {
+        problems.add(
+            at,
+            "upgrade",
+            "has no meaning but on a route for `GET` or `*`",
+        );
+    }
+    config
+        .upgrade
+        .iter()
+        .map(|protocol| protocol.to_ascii_lowercase())
+        .collect()
 }
 
 fn compile_public(at: usize, config: &RouteConfig, problems: &mut Problems) -> Option<Access> {

@@ -1,7 +1,9 @@
 //! Responses whose framing cannot be trusted
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::headers::elements;
 
 /// Why a response is not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -9,6 +11,9 @@ pub enum FramingFault {
     /// `101` although no upgrade was asked for.
     #[error("the response switches protocols unasked")]
     Switched,
+    /// `101` that does not name the protocol that was asked for, alone, or that announces a body.
+    #[error("the response switches to another protocol than was asked for")]
+    SwitchedElsewhere,
     /// `Content-Length` beside `Transfer-Encoding`.
     #[error("the response has both a content length and a transfer encoding")]
     BothLengths,
@@ -33,9 +38,19 @@ pub(super) fn is_bare(head_only: bool, status: StatusCode) -> bool {
 
 /// Judges the head of a response, as the upstream sent it (RFC 9112 section 6). hyper has read it by then and would go
 /// on; what it goes on with is a guess.
-pub(super) fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), FramingFault> {
+///
+/// `asked` is the protocol that the request asked to switch to.
+pub(super) fn check(
+    status: StatusCode,
+    headers: &HeaderMap,
+    asked: Option<&HeaderValue>,
+) -> Result<(), FramingFault> {
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(FramingFault::Switched);
+        return match asked {
+            None => Err(FramingFault::Switched),
+            Some(protocol) if switches_to(protocol, headers) => Ok(()),
+            Some(_) => Err(FramingFault::SwitchedElsewhere),
+        };
     }
     let encoded = headers.contains_key(TRANSFER_ENCODING);
     let length = content_length(headers)?;
@@ -58,6 +73,21 @@ pub(super) fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), Frami
         }
     }
     Ok(())
+}
+
+fn switches_to(protocol: &HeaderValue, headers: &HeaderMap) -> bool {
+    let mut named = headers.get_all(UPGRADE).iter();
+    let is_it = named
+        .next()
+        .is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
+    let upgrades = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(elements)
+        .any(|option| option.eq_ignore_ascii_case("upgrade"));
+    let framed = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    is_it && named.next().is_none() && upgrades && !framed
 }
 
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, FramingFault> {

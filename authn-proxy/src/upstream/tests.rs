@@ -72,6 +72,10 @@ fn responses_that_cannot_be_framed_are_known() {
             })
             .collect();
         let status = StatusCode::from_u16(*status).unwrap();
-        assert_eq!(check(status, &headers), *expected, "{status} {lines:?}");
+        assert_eq!(
+            check(status, &headers, None),
+            *expected,
+            "{status} {lines:?}"
+        );
     }
 }

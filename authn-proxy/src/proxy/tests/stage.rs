@@ -12,7 +12,7 @@ use settings::{Address, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::config::{ForwardedConfig, RealmConfig, UpstreamConfig};
+use crate::config::{ForwardedConfig, RealmConfig, StreamsConfig, UpstreamConfig};
 use crate::fixture::World;
 use crate::proxy::{ReverseProxy, refuse};
 use crate::rejection::Realm;
@@ -20,6 +20,7 @@ use crate::rejection::Realm;
 const ROUTES: &str = r#"
 routes:
   - { match: "* /open/{*rest}", public: true }
+  - { match: "* /tunnel/{*rest}", public: true, upgrade: [websocket, chat/2] }
   - { match: "* /users/{id}", action: view, resource: { type: User, id: "{id}" } }
 "#;
 
@@ -41,6 +42,7 @@ pub(super) struct Stage {
 
 pub(super) struct Setup {
     pub(super) upstream: UpstreamConfig,
+    pub(super) streams: StreamsConfig,
     pub(super) forwarded: ForwardedConfig,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
@@ -80,6 +82,7 @@ impl Stage {
     ) -> Self {
         let mut setup = Setup {
             upstream: UpstreamConfig::new(format!("http://{upstream}")),
+            streams: StreamsConfig::default(),
             forwarded: ForwardedConfig::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -94,6 +97,7 @@ impl Stage {
         let proxy = ReverseProxy::new(
             Arc::new(world.gate),
             &setup.upstream,
+            &setup.streams,
             &setup.forwarded,
             Realm::new(&RealmConfig::default()).unwrap(),
             &registry,
