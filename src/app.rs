@@ -94,6 +94,7 @@ impl Bound {
             authzen,
         } = System::open(&config, &registry)?;
         let checker = checker(&config, &gate, &registry)?;
+        let bearers = gate.bearers();
         let reverse_proxy = reverse_proxy(&config, gate, &registry)?;
         let listeners = bind(&config, &registry).await?;
 
@@ -161,7 +162,9 @@ impl Bound {
                     let limits = config.decision_api.clone();
                     let avp = config.avp_api.clone();
                     let authzen = authzen.clone().listening_at(listener.address());
-                    let api = pdp::api::router(Arc::clone(&pdp), callers, limits, avp, authzen);
+                    let bearers = bearers.clone();
+                    let pdp = Arc::clone(&pdp);
+                    let api = pdp::api::router(pdp, callers, limits, avp, bearers, authzen);
                     servers.spawn(serve_api(listener, api, drain).instrument(span));
                 }
                 _ => {

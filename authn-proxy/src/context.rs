@@ -22,12 +22,20 @@ mod tests;
 /// Where the facts about one request come from.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts<'a> {
+    /// The request itself, where there is one beside the question.
+    pub(crate) request: Option<RequestFacts<'a>>,
+    /// The token, where it says what its bearer may do.
+    pub(crate) token: Option<&'a Identity>,
+    /// The user that the caller, a service, acts for.
+    pub(crate) on_behalf_of: Option<&'a EntityUid>,
+}
+
+/// What an enforcement point sees of a request.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestFacts<'a> {
     pub(crate) head: &'a Parts,
     pub(crate) path: &'a CanonicalPath,
     pub(crate) client: &'a Client<'a>,
-    pub(crate) identity: &'a Identity,
-    /// The user that the caller, a service, acts for.
-    pub(crate) on_behalf_of: Option<&'a EntityUid>,
     pub(crate) now: SystemTime,
 }
 
@@ -86,7 +94,8 @@ impl Facts<'_> {
     /// # Errors
     /// When Cedar cannot hold a fact, in words for the log.
     pub(crate) fn all(&self) -> Result<Context, String> {
-        let records = RECORDS.iter().filter_map(|(record, members)| {
+        let known = RECORDS.iter().filter(|(record, _)| self.knows(record));
+        let records = known.filter_map(|(record, members)| {
             let members = members.iter().filter_map(|name| {
                 Some((
                     (*name).to_owned(),
@@ -105,7 +114,9 @@ impl Facts<'_> {
     /// A declared record, filled as far as there are facts. A record that nothing is known of is left out; one that is
     /// known in part is not, because then its absence would say something untrue.
     fn record(&self, record: &str, shape: &ContextShape) -> Option<RestrictedExpression> {
-        RECORDS.iter().find(|(name, _)| *name == record)?;
+        if !self.knows(record) {
+            return None;
+        }
         let members = shape.iter().filter_map(|(name, member)| {
             let value = express(self.member(record, name)?, &member.kind)?;
             Some((name.to_owned(), value))
@@ -113,34 +124,48 @@ impl Facts<'_> {
         RestrictedExpression::new_record(members).ok()
     }
 
+    /// Whether anything is known that stands in this record.
+    fn knows(&self, record: &str) -> bool {
+        match record {
+            "http" => self.request.is_some(),
+            "token" => self.token.is_some(),
+            _ => false,
+        }
+    }
+
     fn top(&self, name: &str) -> Option<Fact<'_>> {
         match name {
-            "now" => Some(Fact::Instant(self.now.duration_since(UNIX_EPOCH).ok()?)),
+            "now" => {
+                let now = self.request?.now;
+                Some(Fact::Instant(now.duration_since(UNIX_EPOCH).ok()?))
+            }
             ON_BEHALF_OF => self.on_behalf_of.map(Fact::Entity),
             _ => None,
         }
     }
 
     fn member(&self, record: &str, name: &str) -> Option<Fact<'_>> {
+        match record {
+            "http" => self.request?.fact(name),
+            "token" => of_token(self.token?, name),
+            _ => None,
+        }
+    }
+}
+
+// === impl RequestFacts ===
+
+impl<'a> RequestFacts<'a> {
+    fn fact(&self, name: &str) -> Option<Fact<'a>> {
         let text = |text: &str| Some(Fact::Text(text.to_owned()));
-        match (record, name) {
-            ("http", "method") => text(self.head.method.as_str()),
-            ("http", "path") => text(self.path.as_str()),
-            ("http", "host") => text(self.client.host?),
-            ("http", "client_ip") => self.client.address.map(Fact::Address),
-            ("http", "user_agent") => {
+        match name {
+            "method" => text(self.head.method.as_str()),
+            "path" => text(self.path.as_str()),
+            "host" => text(self.client.host?),
+            "client_ip" => self.client.address.map(Fact::Address),
+            "user_agent" => {
                 let line = self.head.headers.get(USER_AGENT)?;
                 text(&String::from_utf8_lossy(line.as_bytes()))
-            }
-            ("token", "issuer") => text(&self.identity.issuer_url),
-            ("token", "subject") => text(&self.identity.subject),
-            ("token", "id") => text(self.identity.token_id.as_deref()?),
-            ("token", "scopes") => Some(Fact::Texts(&self.identity.scopes)),
-            ("token", "issued_at") => {
-                Some(Fact::Instant(Duration::from_secs(self.identity.issued_at)))
-            }
-            ("token", "expires_at") => {
-                Some(Fact::Instant(Duration::from_secs(self.identity.expires_at)))
             }
             _ => None,
         }
@@ -148,6 +173,20 @@ impl Facts<'_> {
 }
 
 // === helpers ===
+
+fn of_token<'a>(token: &'a Identity, name: &str) -> Option<Fact<'a>> {
+    let text = |text: &str| Some(Fact::Text(text.to_owned()));
+    let instant = |seconds| Some(Fact::Instant(Duration::from_secs(seconds)));
+    match name {
+        "issuer" => text(&token.issuer_url),
+        "subject" => text(&token.subject),
+        "id" => text(token.token_id.as_deref()?),
+        "scopes" => Some(Fact::Texts(&token.scopes)),
+        "issued_at" => instant(token.issued_at),
+        "expires_at" => instant(token.expires_at),
+        _ => None,
+    }
+}
 
 /// The fact in the declared type; `None` when it has no such form.
 fn express(fact: Fact<'_>, kind: &ContextKind) -> Option<RestrictedExpression> {

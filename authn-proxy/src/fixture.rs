@@ -172,6 +172,7 @@ pub(crate) fn identity() -> Identity {
         issuer: "first-party".into(),
         issuer_url: ISSUER.into(),
         kind: Kind::FirstParty,
+        is_id_token: false,
         subject: "alice".to_owned(),
         principal_type: "User".into(),
         principal_id: "alice".to_owned(),

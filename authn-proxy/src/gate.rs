@@ -13,13 +13,13 @@ use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
 use http::request::Parts;
 use http::{Method, Uri};
 use identity::config::Kind;
-use identity::{ActingFor, Identity, Issuers, Standing, UserRecord};
+use identity::{ActingFor, Identity, Issuers, Standing};
 use pdp::{ContextKind, ContextShape, Pdp, Question, Snapshot};
 use prometheus::Registry;
 
-use crate::active;
+use crate::active::{self, ActiveUser};
 use crate::config::CallerKind;
-use crate::context::{Facts, ON_BEHALF_OF};
+use crate::context::{Facts, ON_BEHALF_OF, RequestFacts};
 use crate::credentials;
 use crate::decide::{self, Case, Permit};
 use crate::path::CanonicalPath;
@@ -28,6 +28,7 @@ use crate::rate_limit::{self, Quotas};
 use crate::rejection::{Reason, Rejection};
 use crate::routes::{Matched, NoRoute, RouteTable, Rule, UndecodableParam};
 
+mod bearers;
 #[cfg(test)]
 mod tests;
 
@@ -170,15 +171,16 @@ impl Gate {
         let snapshot = self.pdp.snapshot();
         let acted_for = self.acted_for(user.identity())?;
         let facts = Facts {
-            head,
-            path,
-            client,
-            identity: user.identity(),
+            request: Some(RequestFacts {
+                head,
+                path,
+                client,
+                now: SystemTime::now(),
+            }),
+            token: Some(user.identity()),
             on_behalf_of: acted_for.as_ref().map(|(uid, _, _)| uid),
-            now: SystemTime::now(),
         };
-        let mut question =
-            self.question(rule, matched, &facts, user.record_of_bearer(), &snapshot)?;
+        let mut question = self.question(rule, matched, &facts, &user, &snapshot)?;
         if let Some((uid, mapping, acting)) = &acted_for {
             question.entities.push(mapping.entity(
                 uid.clone(),
@@ -217,10 +219,10 @@ impl Gate {
         rule: &Rule,
         matched: &Matched<'_, '_>,
         facts: &Facts<'_>,
-        record: Option<&UserRecord>,
+        user: &ActiveUser,
         snapshot: &Snapshot,
     ) -> Result<Question, Rejection> {
-        let identity = facts.identity;
+        let identity = user.identity();
         let id = identity.principal_id.as_str();
         let resource = rule.resource(matched, id).map_err(undecodable)?;
         let given = rule.attributes(matched, id).map_err(undecodable)?;
@@ -238,13 +240,14 @@ impl Gate {
         if !is_person && snapshot.stored(&resource).is_none() {
             entities.push(described(&resource, given)?);
         }
+        let record = user.record_of_bearer();
         entities.push(mapping.entity(principal.clone(), identity, record, snapshot));
 
         Ok(Question {
             principal,
             action: rule.action().clone(),
             resource,
-            context: context(rule, facts, snapshot)?,
+            context: context(rule.action(), facts, snapshot)?,
             entities,
         })
     }
@@ -325,8 +328,13 @@ fn check_scopes(required: &[String], shown: &[String]) -> Result<(), Rejection> 
     }
 }
 
-fn context(rule: &Rule, facts: &Facts<'_>, snapshot: &Snapshot) -> Result<Context, Rejection> {
-    let context = match (snapshot.schema(), snapshot.context_shape(rule.action())) {
+/// The facts that an action asks for.
+fn context(
+    action: &EntityUid,
+    facts: &Facts<'_>,
+    snapshot: &Snapshot,
+) -> Result<Context, Rejection> {
+    let context = match (snapshot.schema(), snapshot.context_shape(action)) {
         (_, Some(shape)) => {
             check_acting(shape, facts)?;
             facts.declared(shape)
@@ -345,7 +353,7 @@ fn check_acting(shape: &ContextShape, facts: &Facts<'_>) -> Result<(), Rejection
         return Ok(());
     };
     match (facts.on_behalf_of, &declared.kind) {
-        (None, _) if declared.required && facts.identity.kind == Kind::Service => {
+        (None, _) if declared.required && is_service(facts.token) => {
             Err(Rejection::new(Reason::ActorRequired))
         }
         (Some(user), kind) if *kind != ContextKind::Entity(user.type_name().clone()) => Err(
@@ -356,6 +364,10 @@ fn check_acting(shape: &ContextShape, facts: &Facts<'_>) -> Result<(), Rejection
 }
 
 // === helpers ===
+
+fn is_service(token: Option<&Identity>) -> bool {
+    token.is_some_and(|token| token.kind == Kind::Service)
+}
 
 /// A resource that is not stored, as its route describes it.
 fn described(uid: &EntityUid, given: Vec<(String, String)>) -> Result<Entity, Rejection> {

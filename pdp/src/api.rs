@@ -39,6 +39,7 @@ use http::StatusCode;
 
 use self::authzen::Authzen;
 use self::openapi::{Operation, Schemas};
+use crate::bearer::Bearers;
 use crate::config::{ApiLimits, AvpApiConfig};
 use crate::pdp::Pdp;
 
@@ -52,17 +53,19 @@ struct Api {
     pdp: Arc<Pdp>,
     limits: ApiLimits,
     avp: AvpApiConfig,
+    bearers: Bearers,
     authzen: Authzen,
     /// The document that describes all of it.
     openapi: Bytes,
 }
 
-/// The decision APIs. Callers are authenticated by `callers`.
+/// The decision APIs. Callers are authenticated by `callers`; `bearers` is asked about tokens in questions.
 pub fn router(
     pdp: Arc<Pdp>,
     callers: Callers,
     limits: ApiLimits,
     avp: AvpApiConfig,
+    bearers: Bearers,
     authzen: Authzen,
 ) -> Router {
     let mut schemas = Schemas::new();
@@ -72,6 +75,7 @@ pub fn router(
         pdp,
         limits,
         avp,
+        bearers,
         authzen,
         openapi: openapi::document(own.iter().chain(&authzens), schemas),
     });

@@ -15,6 +15,7 @@
 
 mod answer;
 pub mod api;
+mod bearer;
 pub mod config;
 mod context_shape;
 pub mod decision_log;
@@ -41,6 +42,7 @@ mod watch;
 
 pub use crate::answer::{Answer, PolicyError, Source};
 pub use crate::api::authzen::{Authzen, AuthzenConfig, SearchLimits};
+pub use crate::bearer::{Bearer, Bearers, Describe, Tokens, Unproven};
 pub use crate::config::{
     ApiLimits, AvpApiConfig, EngineConfig, OnError, PoliciesConfig, PolicySource,
 };

@@ -1,6 +1,7 @@
 //! The surface for AWS SDKs: real clients, and bytes that no client sends.
 
 mod sdk;
+mod tokens;
 
 use crate::harness::http1::{Answer, exchange, post};
 use crate::harness::peers;
@@ -48,10 +49,10 @@ fn start_stale(workspace: &Workspace) -> Sidecar {
     sidecar
 }
 
-fn boto3(endpoint: SocketAddr, suite: &str) -> String {
+fn boto3(endpoint: SocketAddr, suite: &str, given: &str) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/avp/client.py");
     let endpoint = format!("http://{endpoint}");
-    peers::succeed(Command::new(peers::program("python")).args([script, &endpoint, suite, TOKEN]))
+    peers::succeed(Command::new(peers::program("python")).args([script, &endpoint, suite, given]))
 }
 
 /// The body of the question whether rita may view the report, without its last brace.
@@ -68,7 +69,7 @@ fn send(at: SocketAddr, lines: &str, body: &[u8]) -> Answer {
 #[test]
 fn boto3_is_answered_as_by_the_service() {
     let (upstream, sidecar) = start();
-    let said = boto3(sidecar.decisions(), "answers");
+    let said = boto3(sidecar.decisions(), "answers", TOKEN);
     assert!(said.contains("responses held to the model"), "{said}");
     upstream.assert_untouched();
 }
@@ -84,7 +85,7 @@ fn boto3_has_to_be_known_where_callers_are() {
     let sidecar = Sidecar::start(&workspace);
     let mut at = sidecar.decisions();
     at.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    boto3(at, "strangers");
+    boto3(at, "strangers", TOKEN);
     let answer = send(at, LINES, format!("{OPEN}}}").as_bytes());
     assert_eq!((answer.status, answer.json()["__type"].as_str()), (401, Some("AccessDeniedException")));
     assert!(answer.head.get("www-authenticate").unwrap().starts_with("Bearer "));
@@ -98,7 +99,7 @@ fn boto3_is_told_when_nobody_can_decide() {
     let upstream = Upstream::start();
     let workspace = workspace(&upstream).set("/policies/max_staleness", json!("1ms"));
     let sidecar = start_stale(&workspace);
-    boto3(sidecar.decisions(), "stale");
+    boto3(sidecar.decisions(), "stale", TOKEN);
 }
 
 /// What is wrong, and the exact answer: its status, the exception, its message, and the member at fault.
@@ -178,6 +179,7 @@ fn hostile_bodies() {
         check(what, &send(at, LINES, &body), 200, &allowed);
     }
     let unknown = json!({"__type": "UnknownOperationException", "message": "`X-Amz-Target` names no operation that is served here"});
+    let tokenless = json!({"__type": validation, "message": "`identityToken`, `accessToken` or both are required"});
     let media = json!({"__type": "UnsupportedMediaTypeException", "message": "the body must be `application/x-amz-json-1.0`"});
     let target = |name: &str| format!("Content-Type: application/x-amz-json-1.0\r\nX-Amz-Target: {name}\r\n");
     let of_type = |name: &str| format!("Content-Type: {name}\r\nX-Amz-Target: VerifiedPermissions.IsAuthorized\r\n");
@@ -187,8 +189,8 @@ fn hostile_bodies() {
         ("another service", target("DynamoDB_20120810.GetItem"), 400, &unknown),
         ("another case", target("verifiedpermissions.isauthorized"), 400, &unknown),
         ("a longer name", target("VerifiedPermissions.IsAuthorizedX"), 400, &unknown),
-        ("with a token", target("VerifiedPermissions.IsAuthorizedWithToken"), 400, &unknown),
-        ("a batch with a token", target("VerifiedPermissions.BatchIsAuthorizedWithToken"), 400, &unknown),
+        ("with a token", target("VerifiedPermissions.IsAuthorizedWithToken"), 400, &tokenless),
+        ("a batch with a token", target("VerifiedPermissions.BatchIsAuthorizedWithToken"), 400, &tokenless),
         ("of the control plane", target("VerifiedPermissions.CreatePolicy"), 400, &unknown),
         ("two targets", format!("{LINES}X-Amz-Target: VerifiedPermissions.IsAuthorized\r\n"), 400, &unknown),
         ("no type", "X-Amz-Target: VerifiedPermissions.IsAuthorized\r\n".to_owned(), 415, &media),

@@ -24,12 +24,14 @@ fn with_facts(client: Client<'_>, agent: Option<&[u8]>, then: impl FnOnce(Facts<
     let mut identity = identity();
     identity.scopes = vec!["b".to_owned(), "a".to_owned()];
     then(Facts {
-        head: &head,
-        path: &path,
-        client: &client,
-        identity: &identity,
+        request: Some(RequestFacts {
+            head: &head,
+            path: &path,
+            client: &client,
+            now: UNIX_EPOCH + Duration::from_millis(1_700_000_001_234),
+        }),
+        token: Some(&identity),
         on_behalf_of: None,
-        now: UNIX_EPOCH + Duration::from_millis(1_700_000_001_234),
     });
 }
 

@@ -126,6 +126,7 @@ impl Profile {
             members: claims,
             trace,
         };
+        let is_id = is_id_token(claims.members);
         let issuer = claims.read("iss", |iss| read::exactly(iss, url));
         let usage = claims.read("token_use", |usage| self.check_use(usage));
         let target = self.read_target(&mut claims);
@@ -158,6 +159,7 @@ impl Profile {
             issuer: Arc::clone(&self.name),
             issuer_url: Arc::clone(url),
             kind: self.kind,
+            is_id_token: is_id,
             subject,
             principal_type: Arc::clone(&self.principal.entity_type),
             principal_id: principal.id,

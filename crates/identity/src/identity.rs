@@ -14,6 +14,8 @@ pub struct Identity {
     pub issuer_url: Arc<str>,
     /// What kind of issuer that is, and so whether a person or a service is calling.
     pub kind: Kind,
+    /// Whether it is an id token (`token_use` of `id`), which says who its bearer is and not what the bearer may do.
+    pub is_id_token: bool,
     /// The token's `sub`.
     pub subject: String,
     /// The entity type of the principal, as configured (unqualified names get the policies'

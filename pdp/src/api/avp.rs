@@ -1,12 +1,12 @@
 //! The decision API of Amazon Verified Permissions: an AWS SDK that is pointed here gets local
 //! answers.
 //!
-//! `POST /` in AWS JSON 1.0; the header `X-Amz-Target` names the operation, `IsAuthorized` or
-//! `BatchIsAuthorized`. What else the service has is answered as AWS answers an operation that it
-//! does not have.
+//! `POST /` in AWS JSON 1.0; the header `X-Amz-Target` names the operation: one question or a batch, with the
+//! principal by its name or by its tokens. What else the service has is answered as AWS answers an operation
+//! that it does not have.
 //!
-//! A question is an [`Item`], whoever its principal was named by. An operation that learns it from a
-//! token awaits that in `answer`, and fills in the item's principal; everything behind it stays.
+//! A question is an [`Item`], whoever its principal was named by. Where tokens name it, [`Bearers`](crate::Bearers)
+//! finds out who that is, before anything else is asked; everything behind it is the same.
 //!
 //! Signatures (`SigV4`) are not looked at: callers are known by `callers`, as on the other surfaces.
 //! Unknown members are ignored, as AWS ignores them. Everything that the model of the service
@@ -32,7 +32,8 @@ use serde_json::json;
 
 use self::fault::Fault;
 use self::wire::{
-    BatchInput, BatchOutput, FaultBody, Input, Item, Output, OutputItem, Policy, Problem,
+    BatchInput, BatchOutput, EntitiesDefinition, FaultBody, Input, Item, Output, OutputItem,
+    Policy, Problem, TokenBatchInput, TokenBatchOutput, TokenInput, TokenOutput, TokenOutputItem,
 };
 use super::authorize::answer_to;
 use super::openapi::{JSON, Operation, Schemas};
@@ -40,6 +41,7 @@ use super::read::Reading;
 use super::wire::RefusalBody;
 use super::{Api, body};
 use crate::answer::{Answer, Source};
+use crate::bearer::Bearer;
 use crate::pace::Pace;
 
 pub use self::read::read_bytes;
@@ -60,18 +62,37 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 enum Call {
     IsAuthorized,
     BatchIsAuthorized,
+    IsAuthorizedWithToken,
+    BatchIsAuthorizedWithToken,
 }
 
 pub(super) fn operation(schemas: &mut Schemas) -> Operation {
-    let input = json!({ "anyOf": [schemas.request::<Input>(), schemas.request::<BatchInput>()] });
+    let input = json!({
+        "anyOf": [
+            schemas.request::<Input>(),
+            schemas.request::<BatchInput>(),
+            schemas.request::<TokenInput>(),
+            schemas.request::<TokenBatchInput>(),
+        ],
+    });
     let output = json!({
-        "anyOf": [schemas.response::<Output<'_>>(), schemas.response::<BatchOutput<'_>>()],
+        "anyOf": [
+            schemas.response::<Output<'_>>(),
+            schemas.response::<BatchOutput<'_>>(),
+            schemas.response::<TokenOutput<'_>>(),
+            schemas.response::<TokenBatchOutput<'_>>(),
+        ],
     });
     let fault = schemas.response::<FaultBody<'_>>();
     let envelope = schemas.response::<RefusalBody<'_>>();
     let targets = json!({
         "type": "string",
-        "enum": ["VerifiedPermissions.IsAuthorized", "VerifiedPermissions.BatchIsAuthorized"],
+        "enum": [
+            "VerifiedPermissions.IsAuthorized",
+            "VerifiedPermissions.BatchIsAuthorized",
+            "VerifiedPermissions.IsAuthorizedWithToken",
+            "VerifiedPermissions.BatchIsAuthorizedWithToken",
+        ],
     });
     Operation::post(PATH, call)
         .named(
@@ -116,7 +137,7 @@ pub(super) fn operation(schemas: &mut Schemas) -> Operation {
         )
         .answers(
             500,
-            "`InternalServerException`: the policies cannot decide now.",
+            "`InternalServerException`: the policies cannot decide now, or whether a token is good cannot be found out.",
             &[(MEDIA_TYPE, fault)],
         )
 }
@@ -154,51 +175,131 @@ async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response,
     match call {
         Call::IsAuthorized => is_authorized(api, id, &bytes),
         Call::BatchIsAuthorized => batch_is_authorized(api, id, &bytes).await,
+        Call::IsAuthorizedWithToken => is_authorized_with_token(api, id, &bytes).await,
+        Call::BatchIsAuthorizedWithToken => batch_is_authorized_with_token(api, id, &bytes).await,
     }
 }
 
 fn is_authorized(api: &Api, id: &RequestId, bytes: &Bytes) -> Result<Response, Fault> {
     let began = Instant::now();
-    let nesting = api.limits.nesting;
-    let input: Input = read::parse(bytes, nesting)?;
+    let input: Input = read::parse(bytes, api.limits.nesting)?;
     read::store(input.policy_store_id.as_deref(), &api.avp)?;
-    let snapshot = api.pdp.snapshot();
-    let namespace = api.pdp.namespace();
-    let mut entities = read::entities(input.entities, usize::MAX, nesting, &snapshot, namespace)?;
     let item = Item {
         principal: input.principal,
         action: input.action,
         resource: input.resource,
         context: input.context,
     };
-    let asked = read::question(&item, nesting, &snapshot, namespace)?;
+    let answer = one(api, id, &item, input.entities, None, began)?;
+    Ok(written(&output(&answer)))
+}
+
+async fn is_authorized_with_token(
+    api: &Api,
+    id: &RequestId,
+    bytes: &Bytes,
+) -> Result<Response, Fault> {
+    let began = Instant::now();
+    let input: TokenInput = read::parse(bytes, api.limits.nesting)?;
+    read::store(input.policy_store_id.as_deref(), &api.avp)?;
+    let tokens = read::tokens(input.identity_token, input.access_token)?;
+    let bearer = api.bearers.find(tokens).await.map_err(Fault::unproven)?;
+    let item = Item {
+        principal: None,
+        action: input.action,
+        resource: input.resource,
+        context: input.context,
+    };
+    let answer = one(api, id, &item, input.entities, Some(&bearer), began)?;
+    Ok(written(&TokenOutput {
+        output: output(&answer),
+        principal: value::identifier(&bearer.principal),
+    }))
+}
+
+/// The answer to one question.
+fn one(
+    api: &Api,
+    id: &RequestId,
+    item: &Item,
+    entities: Option<EntitiesDefinition>,
+    bearer: Option<&Bearer>,
+    began: Instant,
+) -> Result<Answer, Fault> {
+    let nesting = api.limits.nesting;
+    let snapshot = api.pdp.snapshot();
+    let namespace = api.pdp.namespace();
+    let mut entities = read::entities(entities, usize::MAX, nesting, &snapshot, namespace)?;
+    if let Some(bearer) = bearer {
+        entities = read::with_bearer(entities, bearer, &snapshot)?;
+    }
+    let asked = read::question(item, bearer, nesting, &snapshot, namespace)?;
     let reading = asked.with(&mut entities);
     let (answer, _) = answer_to(reading, "avp", api, &snapshot, id, began, |question| {
         api.pdp.decide(&snapshot, question)
     });
-    Ok(written(&output(&decided(answer)?)))
+    decided(answer)
 }
 
 async fn batch_is_authorized(api: &Api, id: &RequestId, bytes: &Bytes) -> Result<Response, Fault> {
-    let mut pace = Pace::new();
-    let nesting = api.limits.nesting;
-    let input: BatchInput = read::parse(bytes, nesting)?;
+    let input: BatchInput = read::parse(bytes, api.limits.nesting)?;
     read::store(input.policy_store_id.as_deref(), &api.avp)?;
     let items = read::batch(input.requests)?;
+    let answers = many(api, id, &items, input.entities, None).await?;
+    let results = items.iter().zip(&answers);
+    let results = results.map(|(request, answer)| OutputItem {
+        request,
+        output: output(answer),
+    });
+    Ok(written(&BatchOutput {
+        results: results.collect(),
+    }))
+}
+
+async fn batch_is_authorized_with_token(
+    api: &Api,
+    id: &RequestId,
+    bytes: &Bytes,
+) -> Result<Response, Fault> {
+    let input: TokenBatchInput = read::parse(bytes, api.limits.nesting)?;
+    read::store(input.policy_store_id.as_deref(), &api.avp)?;
+    let tokens = read::tokens(input.identity_token, input.access_token)?;
+    let items = read::batch(input.requests)?;
+    let bearer = api.bearers.find(tokens).await.map_err(Fault::unproven)?;
+    let answers = many(api, id, &items, input.entities, Some(&bearer)).await?;
+    let results = items.iter().zip(&answers);
+    let results = results.map(|(request, answer)| TokenOutputItem {
+        request,
+        output: output(answer),
+    });
+    Ok(written(&TokenBatchOutput {
+        principal: value::identifier(&bearer.principal),
+        results: results.collect(),
+    }))
+}
+
+/// The answers to a batch, in its order.
+async fn many(
+    api: &Api,
+    id: &RequestId,
+    items: &[Item],
+    entities: Option<EntitiesDefinition>,
+    bearer: Option<&Bearer>,
+) -> Result<Vec<Answer>, Fault> {
+    let mut pace = Pace::new();
+    let nesting = api.limits.nesting;
     let snapshot = api.pdp.snapshot();
     let namespace = api.pdp.namespace();
-    let mut entities = read::entities(
-        input.entities,
-        read::BATCH_ENTITIES,
-        nesting,
-        &snapshot,
-        namespace,
-    )?;
+    let most = read::BATCH_ENTITIES;
+    let mut entities = read::entities(entities, most, nesting, &snapshot, namespace)?;
+    if let Some(bearer) = bearer {
+        entities = read::with_bearer(entities, bearer, &snapshot)?;
+    }
     let mut seen = entities.as_ref().ok().map(|given| snapshot.see(given));
     // All are read before one is asked: one that cannot be read spoils the call, as with AWS.
     let mut asked = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
-        let question = read::question(item, nesting, &snapshot, namespace);
+        let question = read::question(item, bearer, nesting, &snapshot, namespace);
         asked.push(question.map_err(|invalid| invalid.within(&format!("requests[{index}]")))?);
         pace.pause().await;
     }
@@ -232,16 +333,7 @@ async fn batch_is_authorized(api: &Api, id: &RequestId, bytes: &Bytes) -> Result
         spent += began.elapsed();
         pace.pause().await;
     }
-    let results = items
-        .iter()
-        .zip(&answers)
-        .map(|(request, answer)| OutputItem {
-            request,
-            output: output(answer),
-        });
-    Ok(written(&BatchOutput {
-        results: results.collect(),
-    }))
+    Ok(answers)
 }
 
 /// A decision that somebody made.
@@ -304,6 +396,12 @@ impl Call {
         match (values.next().map(HeaderValue::as_bytes), values.next()) {
             (Some(b"VerifiedPermissions.IsAuthorized"), None) => Ok(Self::IsAuthorized),
             (Some(b"VerifiedPermissions.BatchIsAuthorized"), None) => Ok(Self::BatchIsAuthorized),
+            (Some(b"VerifiedPermissions.IsAuthorizedWithToken"), None) => {
+                Ok(Self::IsAuthorizedWithToken)
+            }
+            (Some(b"VerifiedPermissions.BatchIsAuthorizedWithToken"), None) => {
+                Ok(Self::BatchIsAuthorizedWithToken)
+            }
             _ => Err(Fault::unknown_operation()),
         }
     }

@@ -61,6 +61,7 @@ pub(super) fn serve_policies(schema: &str, policies: &str, limits: ApiLimits) ->
         AvpApiConfig {
             policy_store_ids: vec!["PSEXAMPLE".to_owned()],
         },
+        Bearers::default(),
         plain(&pdp),
     );
     Served {
@@ -508,6 +509,7 @@ async fn strangers_are_refused_before_their_body_is_read() {
         Callers::new(&[], &remote),
         ApiLimits::default(),
         AvpApiConfig::default(),
+        Bearers::default(),
         plain(&served.pdp),
     );
     for path in [

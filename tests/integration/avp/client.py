@@ -1,8 +1,9 @@
 """Asks like an application that uses boto3, and holds every byte that comes back to the model that boto3 ships.
 
-    client.py ENDPOINT SUITE [TOKEN]
+    client.py ENDPOINT SUITE [GIVEN]
 
-SUITE is `answers`, `strangers` (a listener with `callers`, which takes TOKEN) or `stale` (policies that no longer decide).
+SUITE is `answers`, `strangers` (a listener with `callers`, which takes the token GIVEN), `tokens` (questions with the tokens that GIVEN holds by
+name, in JSON) or `stale` (policies that no longer decide).
 """
 
 import json
@@ -83,6 +84,8 @@ def described(model):
         schemas = json.load(response)["components"]["schemas"]
     structures = (
         "IsAuthorizedInput", "BatchIsAuthorizedInput", "BatchIsAuthorizedInputItem", "EntityIdentifier", "ActionIdentifier", "EntityItem",
+        "IsAuthorizedWithTokenInput", "BatchIsAuthorizedWithTokenInput", "BatchIsAuthorizedWithTokenInputItem",
+        "IsAuthorizedWithTokenOutput", "BatchIsAuthorizedWithTokenOutput", "BatchIsAuthorizedWithTokenOutputItem",
         "IsAuthorizedOutput", "BatchIsAuthorizedOutput", "BatchIsAuthorizedOutputItem", "DeterminingPolicyItem", "EvaluationErrorItem",
     )
     for name in structures:
@@ -227,12 +230,13 @@ def answers():
     fails(client, "an unknown alias", "ResourceNotFoundException",
           lambda: client.batch_is_authorized(policyStoreId="policy-store-alias/no", requests=[question()]),
           resourceId="policy-store-alias/no", resourceType="POLICY_STORE_ALIAS")
-    for call in (client.is_authorized_with_token, client.list_policies, client.batch_is_authorized_with_token):
-        try:
-            call(policyStoreId="default")
-            failures.append("an operation that is not served was answered")
-        except ClientError as error:
-            expect("an operation that is not served", error.response["Error"]["Code"], "UnknownOperationException")
+    try:
+        client.list_policies(policyStoreId="default")
+        failures.append("an operation that is not served was answered")
+    except ClientError as error:
+        expect("an operation that is not served", error.response["Error"]["Code"], "UnknownOperationException")
+    for call in (client.is_authorized_with_token, client.batch_is_authorized_with_token):
+        fails(client, "no token", "ValidationException", lambda call=call: call(policyStoreId="default"))
 
 
 def inspect(context=None, text=None, **more):
@@ -303,13 +307,58 @@ def strangers():
     decision(unsigned, "the token of a caller", "ALLOW", ["readers_view"])
 
 
+def tokens():
+    given = json.loads(sys.argv[3])
+    client = connect()
+    ask = {"policyStoreId": "default", "action": action("view"), "resource": document("report")}
+    access, identity = {"accessToken": given["access"]}, {"identityToken": given["identity"]}
+    principals = []
+    for what, who in (("an access token", access), ("an identity token", identity), ("both", access | identity)):
+        answer = client.is_authorized_with_token(**ask, **who)
+        expect(what, (answer["decision"], answer["determiningPolicies"]), ("ALLOW", [{"policyId": "readers_view"}]))
+        principals.append(answer["principal"])
+    expect("the principal", principals, [principals[0]] * 3)
+    expect("its type", principals[0]["entityType"], "Depot::User")
+    edit = ask | {"action": action("edit")}
+    expect("what only access tokens tell", client.is_authorized_with_token(**edit, **identity)["decision"], "DENY")
+    answer = client.is_authorized_with_token(**ask, accessToken=given["archivist"])
+    expect("an attribute of the directory", (answer["decision"], answer["determiningPolicies"]), ("ALLOW", [{"policyId": "archive"}, {"policyId": "readers_view"}]))
+    answer = client.is_authorized_with_token(**ask, accessToken=given["disabled"])
+    expect("somebody disabled", (answer["decision"], answer["errors"]), ("DENY", [{"errorDescription": "context: the user is disabled"}]))
+
+    items = [{"action": action("view"), "resource": document(name)} for name in ("report", "plan")]
+    items.append({"action": action("fly"), "resource": document("report")})
+    items[1]["context"] = {"contextMap": {"urgent": {"boolean": True}}}
+    answer = client.batch_is_authorized_with_token(policyStoreId="default", requests=items, **access)
+    expect("decisions of a batch", [result["decision"] for result in answer["results"]], ["ALLOW", "ALLOW", "DENY"])
+    expect("requests of a batch", [result["request"] for result in answer["results"]], items)
+    expect("the principal of a batch", answer["principal"], principals[0])
+    answer = client.batch_is_authorized_with_token(policyStoreId="default", requests=items[:1], accessToken=given["disabled"])
+    expect("somebody disabled, in a batch", [result["decision"] for result in answer["results"]], ["DENY"])
+
+    for what, who, field in (
+        ("tokens of two users", {"accessToken": given["other"]} | identity, "accessToken"),
+        ("the wrong kind of token", {"accessToken": given["identity"]}, "accessToken"),
+        ("the other wrong kind", {"identityToken": given["access"]}, "identityToken"),
+        ("an expired token", {"accessToken": given["expired"]}, "accessToken"),
+        ("a spoilt token", {"accessToken": given["access"][:-4] + "AAAA"}, "accessToken"),
+    ):
+        fails(client, what, "ValidationException", lambda who=who: client.is_authorized_with_token(**ask, **who), field)
+        call = lambda who=who: client.batch_is_authorized_with_token(policyStoreId="default", requests=items, **who)  # noqa: E731
+        fails(client, f"{what}, in a batch", "ValidationException", call, field)
+    call = lambda: client.batch_is_authorized_with_token(policyStoreId="default", requests=items[:1] * 31, **access)  # noqa: E731
+    fails(client, "too many requests", "ValidationException", call, "requests")
+    full = client.batch_is_authorized_with_token(policyStoreId="default", requests=items[:1] * 30, **access)
+    expect("a full batch", len(full["results"]), 30)
+
+
 def stale():
     client = connect()
     fails(client, "one", "InternalServerException", lambda: client.is_authorized(policyStoreId="default", **question()))
     fails(client, "a batch", "InternalServerException", lambda: client.batch_is_authorized(policyStoreId="default", requests=[question()]))
 
 
-{"answers": answers, "strangers": strangers, "stale": stale}[SUITE]()
+{"answers": answers, "strangers": strangers, "tokens": tokens, "stale": stale}[SUITE]()
 print(f"{checked} responses held to the model")
 if failures:
     print("\n".join(failures))

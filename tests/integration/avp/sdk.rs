@@ -18,7 +18,7 @@ use aws_sdk_verifiedpermissions::types::{
 use serde_json::json;
 use std::collections::HashMap;
 
-fn client(sidecar: &Sidecar) -> Client {
+pub(super) fn client(sidecar: &Sidecar) -> Client {
     let config = Config::builder()
         .endpoint_url(format!("http://{}", sidecar.decisions()))
         .region(Region::new("us-east-1"))
@@ -28,15 +28,15 @@ fn client(sidecar: &Sidecar) -> Client {
     Client::from_conf(config)
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
-fn entity(kind: &str, id: &str) -> EntityIdentifier {
+pub(super) fn entity(kind: &str, id: &str) -> EntityIdentifier {
     EntityIdentifier::builder().entity_type(format!("Depot::{kind}")).entity_id(id).build().unwrap()
 }
 
-fn action(id: &str) -> ActionIdentifier {
+pub(super) fn action(id: &str) -> ActionIdentifier {
     ActionIdentifier::builder().action_type("Depot::Action").action_id(id).build().unwrap()
 }
 
@@ -147,7 +147,7 @@ fn the_sdk_has_a_type_for_every_error() {
             error => panic!("{error:?}"),
         }
         let error = client.is_authorized_with_token().policy_store_id("default").access_token("a.b.c").send().await.unwrap_err();
-        assert_eq!(error.into_service_error().code(), Some("UnknownOperationException"));
+        assert_eq!(error.into_service_error().code(), Some("ValidationException"));
     });
 }
 

@@ -91,7 +91,14 @@ impl Lab {
         let authzen = Authzen::new(&config, pdp.namespace(), snapshot.schema()).unwrap();
         let callers = Callers::new(&[], &"127.0.0.1:0".parse().unwrap());
         let (limits, avp) = (ApiLimits::default(), AvpApiConfig::default());
-        let router = router(Arc::clone(&pdp), callers, limits, avp, authzen);
+        let router = router(
+            Arc::clone(&pdp),
+            callers,
+            limits,
+            avp,
+            crate::bearer::Bearers::default(),
+            authzen,
+        );
         Self {
             folder,
             pdp,

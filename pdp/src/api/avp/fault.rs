@@ -3,9 +3,11 @@
 use axum::response::Response;
 use http::StatusCode;
 
+use super::read::{ACCESS_TOKEN, IDENTITY_TOKEN};
 use super::wire::{FaultBody, FieldBody};
 use super::written;
 use crate::api::refusal::Refusal;
+use crate::bearer::Unproven;
 use crate::one_line::one_line;
 
 /// An exception of the service, or of the protocol. SDKs tell them apart by `name`.
@@ -83,6 +85,19 @@ impl Fault {
             "InternalServerException",
             "the policies cannot decide now",
         )
+    }
+
+    /// Tokens that prove nobody, or about whom nothing can be found out.
+    pub(super) fn unproven(unproven: Unproven) -> Self {
+        match unproven {
+            Unproven::Identity(message) => Invalid::new(message).within(IDENTITY_TOKEN).into(),
+            Unproven::Access(message) => Invalid::new(message).within(ACCESS_TOKEN).into(),
+            Unproven::Unavailable(message) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalServerException",
+                message,
+            ),
+        }
     }
 
     /// No policies are known by this id.
@@ -163,6 +178,9 @@ impl Invalid {
 
     /// The same, seen from the object that has the member.
     pub(super) fn within(mut self, member: &str) -> Self {
+        if member.is_empty() {
+            return self;
+        }
         let separator = match self.path.as_bytes().first() {
             None | Some(b'[') => "",
             Some(_) => ".",

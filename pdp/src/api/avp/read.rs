@@ -1,17 +1,18 @@
 //! Bytes into questions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 
-use cedar_policy::{Context, Entity, EntityUid};
+use cedar_policy::{Context, Entity, EntityTypeName, EntityUid};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
 use super::fault::{Fault, Invalid};
-use super::value::{self, POLICY_STORE_ID};
+use super::value::{self, POLICY_STORE_ID, TOKEN};
 use super::wire::{ContextDefinition, EntitiesDefinition, EntityItem, Input, Item, Object};
 use crate::api::read::{self, Reading, Scope, Unfit};
+use crate::bearer::{Bearer, OF_TOKENS, Tokens};
 use crate::config::AvpApiConfig;
 use crate::json::{Unique, check_nesting};
 use crate::namespace::Namespace;
@@ -23,6 +24,10 @@ pub(super) const BATCH_ITEMS: usize = 30;
 
 /// Entities given with a batch: 100 principals and 100 resources.
 pub(super) const BATCH_ENTITIES: usize = 200;
+
+/// The members that hold tokens.
+pub(super) const IDENTITY_TOKEN: &str = "identityToken";
+pub(super) const ACCESS_TOKEN: &str = "accessToken";
 
 /// The id that the policies always have.
 const DEFAULT_STORE: &str = "default";
@@ -57,7 +62,7 @@ pub fn read_bytes(
             resource: input.resource,
             context: input.context,
         };
-        Ok::<_, Fault>(question(&item, nesting, snapshot, namespace)?.with(&mut entities))
+        Ok::<_, Fault>(question(&item, None, nesting, snapshot, namespace)?.with(&mut entities))
     };
     match read().map_err(|fault| fault.message().to_owned())? {
         Reading::Question(question) => Ok(Some(*question)),
@@ -99,14 +104,58 @@ pub(super) fn store(id: Option<&str>, config: &AvpApiConfig) -> Result<(), Fault
     Err(Fault::no_store(id))
 }
 
+/// The tokens of a call, at least one.
+pub(super) fn tokens(identity: Option<String>, access: Option<String>) -> Result<Tokens, Invalid> {
+    for (token, member) in [(&identity, IDENTITY_TOKEN), (&access, ACCESS_TOKEN)] {
+        if let Some(token) = token {
+            TOKEN.check(token, member)?;
+        }
+    }
+    if identity.is_none() && access.is_none() {
+        return Err(Invalid::new(
+            "`identityToken`, `accessToken` or both are required",
+        ));
+    }
+    Ok(Tokens { identity, access })
+}
+
+/// Adds what the tokens tell of their bearer to the entities of a call, which may hold neither principals nor groups: those
+/// are what the tokens say that they are.
+pub(super) fn with_bearer(
+    given: Entities,
+    bearer: &Bearer,
+    snapshot: &Snapshot,
+) -> Result<Entities, Invalid> {
+    let Ok(mut entities) = given else {
+        return Ok(given);
+    };
+    let people = (bearer.entities)(snapshot, &());
+    let mut known: HashSet<EntityTypeName> = HashSet::from([bearer.principal.type_name().clone()]);
+    for person in &people {
+        known.insert(person.uid().type_name().clone());
+        let parents = person.as_ref().parents().map(|parent| parent.entity_type());
+        known.extend(parents.map(|parent| parent.clone().into()));
+    }
+    let theirs = |entity: &&Entity| known.contains(entity.uid().type_name());
+    if let Some(entity) = entities.iter().find(theirs) {
+        let message = format!("`{}` is of a type that tokens tell of", entity.uid());
+        return Err(Invalid::new(message).within("entities"));
+    }
+    entities.extend(people);
+    Ok(Ok(entities))
+}
+
 /// The questions of a batch.
-pub(super) fn batch(requests: Option<Vec<Object<Item>>>) -> Result<Vec<Item>, Invalid> {
+pub(super) fn batch<T: Into<Item>>(requests: Option<Vec<Object<T>>>) -> Result<Vec<Item>, Invalid> {
     let requests = requests.ok_or_else(|| missing("requests"))?;
     if requests.is_empty() || requests.len() > BATCH_ITEMS {
         let message = format!("must hold 1 to {BATCH_ITEMS} requests");
         return Err(Invalid::new(message).within("requests"));
     }
-    Ok(requests.into_iter().map(|request| request.0).collect())
+    Ok(requests
+        .into_iter()
+        .map(|request| request.0.into())
+        .collect())
 }
 
 /// All questions of a batch have to be of one principal, or of one resource.
@@ -123,9 +172,10 @@ pub(super) fn share(asked: &[Asked]) -> Result<(), Invalid> {
     Err(Invalid::new(message).within("requests"))
 }
 
-/// A question without its entities.
+/// A question without its entities. Who asks is the bearer of a token, where there is one.
 pub(super) fn question(
     item: &Item,
+    bearer: Option<&Bearer>,
     nesting: usize,
     snapshot: &Snapshot,
     namespace: &Namespace,
@@ -136,15 +186,36 @@ pub(super) fn question(
     };
     let action = item.action.as_ref().ok_or_else(|| missing("action"))?;
     let scope = Scope {
-        principal: entity(&item.principal, "principal")?,
+        principal: match bearer {
+            Some(bearer) => bearer.principal.clone(),
+            None => entity(&item.principal, "principal")?,
+        },
         action: value::action(&action.0, namespace).map_err(|invalid| invalid.within("action"))?,
         resource: entity(&item.resource, "resource")?,
     };
-    let context = item.context.as_ref().map_or_else(
-        || Ok(Ok(Context::empty())),
-        |given| context(given, nesting, snapshot, namespace, &scope.action),
-    );
-    let context = context.map_err(|invalid| invalid.within("context"))?;
+    let told = match bearer.map(|bearer| (bearer.context)(snapshot, &scope.action)) {
+        None => Map::new(),
+        Some(Ok(told)) => told,
+        Some(Err(message)) => {
+            let context = Err(message);
+            return Ok(Asked { scope, context });
+        }
+    };
+    if item.context.is_none() && told.is_empty() {
+        let context = Ok(Context::empty());
+        return Ok(Asked { scope, context });
+    }
+    let reserved: &[&str] = if bearer.is_some() { &OF_TOKENS } else { &[] };
+    let given = item.context.as_ref();
+    let context = context(
+        given,
+        (told, reserved),
+        nesting,
+        snapshot,
+        namespace,
+        &scope.action,
+    )
+    .map_err(|invalid| invalid.within("context"))?;
     Ok(Asked { scope, context })
 }
 
@@ -228,22 +299,36 @@ fn listed_one(item: &EntityItem, namespace: &Namespace) -> Result<(EntityUid, Va
     Ok((uid, Value::Object(entity)))
 }
 
+/// What is given, and what tokens tell beside it, which nobody else may give.
 fn context(
-    given: &ContextDefinition,
+    given: Option<&ContextDefinition>,
+    (told, reserved): (Map<String, Value>, &[&str]),
     nesting: usize,
     snapshot: &Snapshot,
     namespace: &Namespace,
     action: &EntityUid,
 ) -> Result<Result<Context, String>, Invalid> {
     let (value, member) = match given {
-        ContextDefinition::ContextMap(values) => (value::record(values, namespace), "contextMap"),
-        ContextDefinition::CedarJson(text) => {
+        None => (Ok(Value::Object(Map::new())), ""),
+        Some(ContextDefinition::ContextMap(values)) => {
+            (value::record(values, namespace), "contextMap")
+        }
+        Some(ContextDefinition::CedarJson(text)) => {
             let value = cedar_json(text, nesting).map(|Unique(value)| value);
             (value, "cedarJson")
         }
     };
+    let complete = |mut value: Value| {
+        if let Value::Object(members) = &mut value {
+            if let Some(name) = reserved.iter().find(|name| members.contains_key(**name)) {
+                return Err(Invalid::new("is what tokens tell").within(name));
+            }
+            members.extend(told);
+        }
+        fit(read::context(value, snapshot, action))
+    };
     value
-        .and_then(|value| fit(read::context(value, snapshot, action)))
+        .and_then(complete)
         .map_err(|invalid| invalid.within(member))
 }
 

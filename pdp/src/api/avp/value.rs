@@ -37,6 +37,11 @@ macro_rules! text {
 }
 
 text!(POLICY_STORE_ID, 1..=200, "[a-zA-Z0-9-/_]*");
+text!(
+    TOKEN,
+    1..=131_072,
+    "[A-Za-z0-9-_=]+.[A-Za-z0-9-_=]+.[A-Za-z0-9-_=]+"
+);
 text!(ENTITY_TYPE, 1..=200, ".*");
 text!(ENTITY_ID, 1..=612, ".*");
 text!(ACTION_TYPE, 1..=200, "Action$|^.+::Action");
@@ -93,6 +98,14 @@ pub(super) fn record(values: &Attributes, namespace: &Namespace) -> Result<Value
         record.insert(name.clone(), value);
     }
     Ok(Value::Object(record))
+}
+
+/// An entity's name in the words of the service.
+pub(super) fn identifier(uid: &EntityUid) -> EntityIdentifier {
+    EntityIdentifier {
+        entity_type: uid.type_name().to_string(),
+        entity_id: uid.id().unescaped().to_owned(),
+    }
 }
 
 /// An entity's name in Cedar's JSON.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::read::BATCH_ITEMS;
 use super::value::{
     ACTION_ID, ACTION_TYPE, DATETIME, DECIMAL, DURATION, ENTITY_ID, ENTITY_TYPE, IP_ADDR,
-    POLICY_STORE_ID,
+    POLICY_STORE_ID, TOKEN,
 };
 
 /// What is read as an object only: derived readers would also take an array of the same values.
@@ -57,6 +57,71 @@ pub(super) struct BatchInput {
     /// The questions, all of one principal or all of one resource.
     #[schemars(required, length(min = 1, max = BATCH_ITEMS))]
     pub(super) requests: Option<Vec<Object<Item>>>,
+}
+
+/// `IsAuthorizedWithToken`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "IsAuthorizedWithTokenInput")]
+pub(super) struct TokenInput {
+    /// `default`, or one of the configured ids.
+    #[schemars(required, length(min = POLICY_STORE_ID.min, max = POLICY_STORE_ID.max), regex(pattern = POLICY_STORE_ID.anchored()))]
+    pub(super) policy_store_id: Option<String>,
+    /// Says who asks to act. Required unless there is an access token.
+    #[schemars(length(min = TOKEN.min, max = TOKEN.max), regex(pattern = TOKEN.anchored()))]
+    pub(super) identity_token: Option<String>,
+    /// Says what they may do, and who they are where there is no identity token.
+    #[schemars(length(min = TOKEN.min, max = TOKEN.max), regex(pattern = TOKEN.anchored()))]
+    pub(super) access_token: Option<String>,
+    /// What they ask to do.
+    #[schemars(required)]
+    pub(super) action: Option<Object<ActionIdentifier>>,
+    /// What they ask to do it to.
+    #[schemars(required)]
+    pub(super) resource: Option<Object<EntityIdentifier>>,
+    /// Facts of the moment, but for those that tokens tell.
+    pub(super) context: Option<ContextDefinition>,
+    /// Entities known to the caller, none of them a principal or a group. Each replaces the stored one whole, for this call
+    /// only.
+    pub(super) entities: Option<EntitiesDefinition>,
+}
+
+/// `BatchIsAuthorizedWithToken`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "BatchIsAuthorizedWithTokenInput")]
+pub(super) struct TokenBatchInput {
+    /// `default`, or one of the configured ids.
+    #[schemars(required, length(min = POLICY_STORE_ID.min, max = POLICY_STORE_ID.max), regex(pattern = POLICY_STORE_ID.anchored()))]
+    pub(super) policy_store_id: Option<String>,
+    /// Says who asks to act. Required unless there is an access token.
+    #[schemars(length(min = TOKEN.min, max = TOKEN.max), regex(pattern = TOKEN.anchored()))]
+    pub(super) identity_token: Option<String>,
+    /// Says what they may do, and who they are where there is no identity token.
+    #[schemars(length(min = TOKEN.min, max = TOKEN.max), regex(pattern = TOKEN.anchored()))]
+    pub(super) access_token: Option<String>,
+    /// Entities known to the caller, none of them a principal or a group. Each replaces the stored one whole, for this call
+    /// only.
+    pub(super) entities: Option<EntitiesDefinition>,
+    /// The questions.
+    #[schemars(required, length(min = 1, max = BATCH_ITEMS))]
+    pub(super) requests: Option<Vec<Object<TokenItem>>>,
+}
+
+/// One question of a batch with a token.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "BatchIsAuthorizedWithTokenInputItem")]
+pub(super) struct TokenItem {
+    /// What they ask to do. Required here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) action: Option<Object<ActionIdentifier>>,
+    /// What they ask to do it to. Required here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resource: Option<Object<EntityIdentifier>>,
+    /// Facts of the moment, but for those that tokens tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) context: Option<ContextDefinition>,
 }
 
 /// One question of a batch.
@@ -192,6 +257,37 @@ pub(super) struct OutputItem<'a> {
     pub(super) output: Output<'a>,
 }
 
+/// The answer to `IsAuthorizedWithToken`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "IsAuthorizedWithTokenOutput")]
+pub(super) struct TokenOutput<'a> {
+    #[serde(flatten)]
+    pub(super) output: Output<'a>,
+    /// Who the tokens say asks to act.
+    pub(super) principal: EntityIdentifier,
+}
+
+/// The answer to `BatchIsAuthorizedWithToken`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "BatchIsAuthorizedWithTokenOutput", deny_unknown_fields)]
+pub(super) struct TokenBatchOutput<'a> {
+    /// Who the tokens say asks to act.
+    pub(super) principal: EntityIdentifier,
+    /// One for each request, in their order.
+    pub(super) results: Vec<TokenOutputItem<'a>>,
+}
+
+/// The answer to one question of a batch with a token.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "BatchIsAuthorizedWithTokenOutputItem")]
+pub(super) struct TokenOutputItem<'a> {
+    /// The question.
+    #[schemars(with = "TokenItem")]
+    pub(super) request: &'a Item,
+    #[serde(flatten)]
+    pub(super) output: Output<'a>,
+}
+
 /// A policy that decided.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -294,6 +390,24 @@ union!(
     "datetime" => Datetime,
     "duration" => Duration
 );
+
+// === impl Item ===
+
+impl From<TokenItem> for Item {
+    fn from(item: TokenItem) -> Self {
+        let TokenItem {
+            action,
+            resource,
+            context,
+        } = item;
+        Self {
+            principal: None,
+            action,
+            resource,
+            context,
+        }
+    }
+}
 
 // === impl Object ===
 
