@@ -3,10 +3,10 @@
 use crate::harness::http1::{exchange, get};
 use crate::harness::sidecar::{Sidecar, command};
 use crate::harness::table::{Expect, Table, bearer};
-use crate::harness::tokens::{ISSUER, KEYS, reader, with};
+use crate::harness::tokens::{ISSUER, KEYS, reader, signature, signing_input, with, with_signature};
 use crate::harness::upstream::Upstream;
 use crate::harness::workspace::Workspace;
-use crate::harness::{PATIENCE, until};
+use crate::harness::{PATIENCE, http2, until};
 use Expect::{BadToken, Forwarded, Refused};
 use dev_issuer::{Algorithm, SigningKey, jwks};
 use serde_json::{Map, Value, json};
@@ -15,6 +15,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 const BAD: Expect = BadToken("invalid_token");
 const TARGET: &str = "/v1/documents/report";
@@ -99,7 +100,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{")?;
             loop {
                 stream.write_all(b" ")?;
-                thread::park_timeout(std::time::Duration::from_millis(50));
+                thread::park_timeout(Duration::from_millis(50));
             }
         }
     }
@@ -248,7 +249,7 @@ fn rotation_and_kids_that_nobody_knows() {
     // 53: as fast as they can be sent.
     let mut seen = HashMap::new();
     let claims = with(&reader(), json!({}));
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     for number in 0..500 {
         let header = Map::from_iter([("kid".to_owned(), json!(format!("junk-{number}")))]);
         let request = bearer("GET", TARGET, &old.sign_jwt(header, &claims));
@@ -290,4 +291,81 @@ fn rotation_and_kids_that_nobody_knows() {
     assert!(expected.contains(&withdrawn), "{withdrawn:?}");
     until("the verdict on the withdrawn key", PATIENCE, || (outcome(&sidecar, &signed(&old, ISSUER)) == expected[0]).then_some(()));
     table.finish();
+}
+
+/// Case 53 at a rate: as many new kids as two cores of a debug build take, on many connections at once. The issuer is asked
+/// no more than its allowance, a rotation in the middle of it is picked up within one interval, and the known key never fails.
+#[test]
+fn a_flood_of_kids_neither_hammers_the_issuer_nor_delays_a_rotation() {
+    let key = |kid: &str| SigningKey::generate(Algorithm::Es256, kid).unwrap();
+    let (old, new) = (key("old"), key("new"));
+    let server = KeyServer::start();
+    server.publish("/jwks", &[&old]);
+    let upstream = Upstream::start();
+    let workspace = Workspace::new(upstream.address()).set("/issuers", json!([entry("local", ISSUER, &server.url("/jwks"))]));
+    let sidecar = Sidecar::start(&workspace);
+    let claims = reader();
+    let any = old.sign_jwt(Map::new(), &claims);
+    let target = format!("http://service{TARGET}");
+    let request = |token: &str| http::Request::get(&target).header("authorization", format!("Bearer {token}")).body(http2::full("")).unwrap();
+
+    let started = Instant::now();
+    let (mut flooded, mut rotated) = (HashMap::new(), None);
+    http2::runtime().block_on(async {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let mut junk = tokio::task::JoinSet::new();
+        for connection in 0..4 {
+            let sender = http2::connect(sidecar.proxy()).await;
+            for stream in 0..16 {
+                let (mut sender, stopped, any, claims, target) = (sender.clone(), stopped.clone(), any.clone(), claims.clone(), target.clone());
+                junk.spawn(async move {
+                    let mut seen: HashMap<u16, usize> = HashMap::new();
+                    for number in 0.. {
+                        if *stopped.borrow() {
+                            break;
+                        }
+                        // Nobody gets as far as the signature.
+                        let header = json!({"alg": "ES256", "typ": "JWT", "kid": format!("junk-{connection}-{stream}-{number}")});
+                        let token = with_signature(&format!("{}.x", signing_input(&header, &claims)), &signature(&any));
+                        let request = http::Request::get(&target).header("authorization", format!("Bearer {token}"));
+                        let response = sender.send_request(request.body(http2::full("")).unwrap()).await.unwrap();
+                        *seen.entry(response.status().as_u16()).or_default() += 1;
+                    }
+                    seen
+                });
+            }
+        }
+        let mut sender = http2::connect(sidecar.proxy()).await;
+        let (known, fresh) = (old.sign_jwt(Map::new(), &claims), new.sign_jwt(Map::new(), &claims));
+        let mut published = None;
+        while rotated.is_none() {
+            assert!(started.elapsed() < 3 * PATIENCE, "the new key was never accepted: {} fetches", server.hits("/jwks"));
+            assert_eq!(http2::ask(&mut sender, request(&known)).await.status, 200, "the known key");
+            // When the flood has spent the allowance.
+            if published.is_none() && started.elapsed() > Duration::from_secs(2) {
+                server.publish("/jwks", &[&old, &new]);
+                published = Some(Instant::now());
+            }
+            match http2::ask(&mut sender, request(&fresh)).await.status {
+                200 => rotated = published.map(|at| at.elapsed()),
+                503 => {}
+                // Before it is published, a fetch may have refuted it.
+                status => assert!(status == 401 && published.is_none(), "{status} for the new key"),
+            }
+        }
+        stop.send_replace(true);
+        while let Some(seen) = junk.join_next().await {
+            for (status, count) in seen.unwrap() {
+                *flooded.entry(status).or_insert(0) += count;
+            }
+        }
+    });
+    let (took, rotated) = (started.elapsed(), rotated.unwrap());
+    assert!(flooded.keys().all(|status| [401, 503].contains(status)), "{flooded:?}");
+    let kids: usize = flooded.values().sum();
+    assert!(kids > 1000, "no flood: {kids} in {took:?}");
+    assert!(rotated < Duration::from_secs(12), "picked up after {rotated:?}");
+    // The first, a burst of three, one for each ten seconds, and the background's own.
+    let allowed = 5 + usize::try_from(took.as_secs() / 10).unwrap();
+    assert!(server.hits("/jwks") <= allowed, "{} fetches for {kids} kids in {took:?}", server.hits("/jwks"));
 }

@@ -5,6 +5,7 @@ use crate::harness::cognito::Cognito;
 use crate::harness::http1::{Client, get};
 use crate::harness::moto::Moto;
 use crate::harness::redis::{Redis, Reply};
+use crate::harness::relay::{Relay, Wire};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::table::with_lines;
 use crate::harness::tokens::{KEYS, claims, now, with};
@@ -18,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const TARGET: &str = "/v1/documents/report";
+const CHANNEL: &str = "portcullis:invalidate";
 const EVENTS: &str = "/v1/documents/events";
 /// From when somebody may no longer act until nothing of theirs is open any more.
 const BOUND: Duration = Duration::from_secs(30);
@@ -57,6 +59,17 @@ fn pack(upstream: &Upstream) -> Workspace {
 
 fn with_redis(upstream: &Upstream, redis: &Redis) -> Workspace {
     pack(upstream).set("/redis", json!({"url": redis.url(), "timeout": "5s"})).set("/issuers/0/session", json!("redis"))
+}
+
+/// What the channel's number of subscribers is when so many instances listen.
+fn listening(instances: i64) -> Reply {
+    Reply::List(vec![Reply::Text(CHANNEL.to_owned()), Reply::Int(instances)])
+}
+
+/// Says that a user of the pool has changed, as `docs/redis-keys.md` has it.
+fn announce(redis: &Redis, user: &str) {
+    redis.ask(&["INCR", &format!("portcullis:user-generation:us-east-1_depot:{user}")]);
+    redis.ask(&["PUBLISH", CHANNEL, &format!(r#"{{"pool":"us-east-1_depot","user":"{user}"}}"#)]);
 }
 
 // === impl User ===
@@ -241,6 +254,33 @@ fn everything_ends_when_the_pool_disables_the_user() {
     assert!(since.elapsed() < BOUND);
 }
 
+/// An answer of the pool that is on its way when a change is announced is used nowhere, neither for who waits for it nor later.
+#[test]
+fn an_announcement_beats_the_answer_under_way() {
+    let (upstream, cognito, redis) = (Upstream::start(), Cognito::start(), Redis::start());
+    let relay = Relay::to(cognito.address());
+    let workspace = pack(&upstream)
+        .set("/cognito", cognito.config())
+        .set("/cognito/timeout", json!("10s"))
+        .set("/cognito/endpoint", json!(format!("http://{}", relay.address())))
+        .set("/redis", json!({"url": redis.url(), "timeout": "5s"}))
+        .set("/issuers/0/user_status", json!("cognito"));
+    let sidecar = Sidecar::start(&workspace);
+    until("the subscription", PATIENCE, || (redis.ask(&["PUBSUB", "NUMSUB", CHANNEL]) == listening(1)).then_some(()));
+    let status = || get(sidecar.proxy(), TARGET, &format!("Authorization: Bearer {}\r\n", KEYS.token(&claims("rita", &["reader"])))).status;
+    relay.set(Wire::Held);
+    thread::scope(|scope| {
+        let asking = scope.spawn(status);
+        until("the answer to be on its way", PATIENCE, || (relay.held() > 0).then_some(()));
+        cognito.disable("rita");
+        announce(&redis, "rita");
+        relay.set(Wire::Good);
+        assert_eq!(asking.join().unwrap(), 403);
+    });
+    assert_eq!(status(), 403, "nor is it kept");
+    assert_eq!(cognito.asked(), 2);
+}
+
 /// Who changes a user says so, and every instance knows at once: requests are refused, what is open ends.
 #[test]
 fn an_announcement_reaches_every_instance() {
@@ -252,9 +292,8 @@ fn an_announcement_reaches_every_instance() {
         .set("/issuers/0/user_status", json!("cognito"))
         .set("/issuers/1/session", json!("redis"));
     let instances = [Sidecar::start(&workspace), Sidecar::start(&workspace)];
-    let subscribers = || redis.ask(&["PUBSUB", "NUMSUB", "portcullis:invalidate"]);
-    let both = Reply::List(vec![Reply::Text("portcullis:invalidate".to_owned()), Reply::Int(2)]);
-    until("both instances to listen", PATIENCE, || (subscribers() == both).then_some(()));
+    let subscribed = || (redis.ask(&["PUBSUB", "NUMSUB", CHANNEL]) == listening(2)).then_some(());
+    until("both instances to listen", PATIENCE, subscribed);
     let status = |sidecar: &Sidecar, token: &str| get(sidecar.proxy(), TARGET, &format!("Authorization: Bearer {token}\r\n")).status;
     let token = KEYS.token(&claims("rita", &["reader"]));
     let mut tunnels = Vec::new();
@@ -266,12 +305,11 @@ fn an_announcement_reaches_every_instance() {
     for sidecar in &instances {
         assert_eq!(status(sidecar, &token), 200, "known for a while");
     }
-    redis.ask(&["INCR", "portcullis:user-generation:us-east-1_depot:rita"]);
     // What cannot be read, and what is about another pool, changes nothing.
     for other in ["garbage", r#"{"pool":"us-east-1_other","user":"rita"}"#] {
-        redis.ask(&["PUBLISH", "portcullis:invalidate", other]);
+        redis.ask(&["PUBLISH", CHANNEL, other]);
     }
-    redis.ask(&["PUBLISH", "portcullis:invalidate", r#"{"pool":"us-east-1_depot","user":"rita"}"#]);
+    announce(&redis, "rita");
     let since = Instant::now();
     for (sidecar, mut tunnel) in instances.iter().zip(tunnels) {
         until("the instance to know", SOON, || (status(sidecar, &token) == 403).then_some(()));
@@ -284,10 +322,10 @@ fn an_announcement_reaches_every_instance() {
     redis.open_session("s-olga", "olga", 1);
     let mut tunnel = open(&instances[0], TARGET, &asking(&token));
     redis.delete("sid:s-olga");
-    redis.ask(&["PUBLISH", "portcullis:invalidate", r#"{"subject":"olga"}"#]);
+    redis.ask(&["PUBLISH", CHANNEL, r#"{"subject":"olga"}"#]);
     assert!(tunnel.is_closed(SOON));
 
     // The subscription is made anew when the connection is lost.
     redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-    until("both instances to listen again", PATIENCE, || (subscribers() == both).then_some(()));
+    until("both instances to listen again", PATIENCE, subscribed);
 }
