@@ -9,6 +9,7 @@ mod fixture;
 mod gate;
 mod head;
 mod routing;
+mod signatures;
 mod store;
 mod token;
 
@@ -18,6 +19,10 @@ use criterion::Criterion;
 
 fn main() {
     identity::install_crypto().expect("the crypto library works");
+    if std::env::args().any(|argument| argument == "signatures") {
+        signatures::compare().expect("standard output");
+        return;
+    }
     let mut criterion = Criterion::default()
         .measurement_time(Duration::from_secs(4))
         .configure_from_args();

@@ -97,7 +97,7 @@ async fn cold(fixture: &Fixture, tokens: &[String], iterations: u64) -> Duration
 }
 
 /// A public key, parsed beforehand.
-fn public(key: &SigningKey) -> ParsedPublicKey {
+pub(crate) fn public(key: &SigningKey) -> ParsedPublicKey {
     let jwk = key.public_jwk();
     let number = |member: &str| {
         let text = jwk

@@ -99,7 +99,7 @@ impl Process {
                 let complaint = complaint.join().unwrap_or_default();
                 return Err(format!("`{program}` does not accept at {at}: {complaint}").into());
             }
-            thread::sleep(RETRY);
+            thread::park_timeout(RETRY);
         }
         Ok(process)
     }

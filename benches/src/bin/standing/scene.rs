@@ -1,0 +1,251 @@
+//! What is measured: gates that ask different things of different servers, before one upstream.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use benches::load::Error;
+use benches::process::Process;
+use dev_issuer::{Algorithm, SigningKey};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+const ISSUER: &str = "https://issuer.example";
+const AUDIENCE: &str = "standing";
+/// How long a token lives, in seconds: longer than any run.
+const LIFETIME: u64 = 3600;
+const POOL: &str = "us-east-1_standing";
+
+/// The running processes. All of them end when this is dropped.
+pub(crate) struct Scene {
+    /// Asks nobody.
+    pub(crate) alone: Gate,
+    /// Asks Redis about each request.
+    pub(crate) sessions: Gate,
+    /// Asks the user pool, and keeps what it says.
+    pub(crate) users: Gate,
+    /// Asks nobody, and has seen no token when it meets all of them.
+    pub(crate) many: Gate,
+    redis_at: SocketAddr,
+    key: SigningKey,
+    _upstream: Process,
+    _redis: Process,
+    // Removed with its files at the end.
+    _folder: TempDir,
+}
+
+/// One `portcullis serve`.
+pub(crate) struct Gate {
+    pub(crate) process: Process,
+    pub(crate) at: SocketAddr,
+}
+
+impl Scene {
+    /// Starts everything on free ports of the loopback.
+    pub(crate) async fn start(gate: &Path, root: &Path, redis: &Path) -> Result<Self, Error> {
+        let root = fs::canonicalize(root)
+            .map_err(|error| format!("cannot find `{}`: {error}", root.display()))?;
+        let path = std::env::current_exe()?.with_file_name("upstream");
+        let upstream = Process::start(Command::new(path), "upstream: listening on ")?;
+        let upstream_at = upstream.address("upstream: listening on ")?;
+
+        let folder = tempfile::Builder::new()
+            .prefix("portcullis-standing-")
+            .tempdir()?;
+        let redis_at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut command = Command::new(redis);
+        command
+            .args(["--port", &redis_at.port().to_string()])
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(folder.path());
+        let redis = Process::start_at(command, redis_at)?;
+        let pool_at = pool().await?;
+
+        let key = SigningKey::generate(Algorithm::Es256, "standing")?;
+        let jwks = dev_issuer::jwks(&[&key]).to_string();
+        fs::write(folder.path().join("jwks.json"), jwks)?;
+        let start = |name: &str, more: &[(&str, Value)]| {
+            let mut configuration = configuration(&root, upstream_at);
+            for (pointer, value) in more {
+                set(&mut configuration, pointer, value.clone());
+            }
+            // JSON is YAML.
+            let path = folder.path().join(format!("{name}.yaml"));
+            fs::write(&path, configuration.to_string())?;
+            let mut command = Command::new(gate);
+            command
+                .arg("serve")
+                .arg("-c")
+                .arg(path)
+                .env("AWS_ACCESS_KEY_ID", "standing")
+                .env("AWS_SECRET_ACCESS_KEY", "standing")
+                .env("AWS_EC2_METADATA_DISABLED", "true");
+            let process = Process::start(command, "portcullis: ready")?;
+            let at = process.address("portcullis: proxy listening on ")?;
+            Ok::<_, Error>(Gate { process, at })
+        };
+        let redis_section = json!({ "url": format!("redis://{redis_at}") });
+        let cognito = json!({
+            "user_pool_id": POOL, "region": "us-east-1", "endpoint": format!("http://{pool_at}"),
+            "requests_per_second_alone": 10_000,
+        });
+        Ok(Self {
+            alone: start("alone", &[])?,
+            sessions: start(
+                "sessions",
+                &[
+                    ("redis", redis_section),
+                    ("issuers/session", json!("redis")),
+                ],
+            )?,
+            users: start(
+                "users",
+                &[
+                    ("cognito", cognito),
+                    ("issuers/user_status", json!("cognito")),
+                ],
+            )?,
+            many: start("many", &[])?,
+            redis_at,
+            key,
+            _upstream: upstream,
+            _redis: redis,
+            _folder: folder,
+        })
+    }
+
+    /// The heads of `count` requests, each of another user who reads their own profile in a session
+    /// of their own.
+    pub(crate) fn requests(&self, series: &str, count: u32) -> Vec<Vec<u8>> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let request = |number| {
+            let user = format!("{series}-{number}");
+            let claims = json!({
+                "iss": ISSUER, "aud": AUDIENCE, "sub": user, "jti": user, "iat": now, "exp": now + LIFETIME,
+                "sid": user, "sidv": 1, "user_type": "end_user", "roles": [], "scope": "",
+            });
+            let token = self.key.sign_jwt(Map::new(), &claims);
+            format!(
+                "GET /v1/users/{user} HTTP/1.1\r\nhost: users.example\r\naccept: application/json\r\n\
+                 user-agent: standing\r\nauthorization: Bearer {token}\r\n\r\n"
+            )
+            .into_bytes()
+        };
+        (0..count).map(request).collect()
+    }
+
+    /// Opens the sessions of these users in Redis.
+    pub(crate) async fn open_sessions(&self, series: &str, count: u32) -> Result<(), Error> {
+        let mut redis = BufReader::new(TcpStream::connect(self.redis_at).await?);
+        let mut line = String::new();
+        for number in 0..count {
+            let user = format!("{series}-{number}");
+            let (key, record) = (
+                format!("sid:{user}"),
+                json!({ "user_id": user, "version": 1 }).to_string(),
+            );
+            let command = format!(
+                "*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n{record}\r\n",
+                key.len(),
+                record.len()
+            );
+            redis.get_mut().write_all(command.as_bytes()).await?;
+            line.clear();
+            redis.read_line(&mut line).await?;
+            if line.trim_end() != "+OK" {
+                return Err(format!("Redis answered `{}`", line.trim_end()).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A user pool in which everybody is known by their subject, and active.
+async fn pool() -> Result<SocketAddr, Error> {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let at = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // The gate hangs up as it likes.
+            tokio::spawn(async move { drop(answer(stream).await) });
+        }
+    });
+    Ok(at)
+}
+
+async fn answer(stream: TcpStream) -> Result<(), Error> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        let mut line = String::new();
+        while stream.read_line(&mut line).await? > 0 && line.trim_end() != "" {
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+            line.clear();
+        }
+        if line.is_empty() {
+            return Ok(());
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        let asked: Value = serde_json::from_slice(&body)?;
+        let name = asked.get("Username").cloned().unwrap_or_default();
+        let user = json!({
+            "Username": name, "Enabled": true, "UserStatus": "CONFIRMED",
+            "UserAttributes": [{ "Name": "sub", "Value": name }],
+        })
+        .to_string();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\n\r\n",
+            user.len()
+        );
+        stream
+            .get_mut()
+            .write_all((head + &user).as_bytes())
+            .await?;
+    }
+}
+
+fn configuration(root: &Path, upstream: SocketAddr) -> Value {
+    let at = |path: &str| root.join(path);
+    json!({
+        "listen": { "proxy": "127.0.0.1:0", "decisions": "127.0.0.1:0", "telemetry": "127.0.0.1:0" },
+        "upstream": { "url": format!("http://{upstream}") },
+        "policies": {
+            "source": { "dir": at("policies/fortress") },
+            "schema": at("schemas/fortress.cedarschema"),
+            "entities": at("policies/fortress/entities.json"),
+            "namespace": "Fortress",
+        },
+        "routes": { "file": at("policies/fortress/routes.yaml") },
+        "issuers": [{
+            "name": "standing", "kind": "first_party", "issuer": [ISSUER], "jwks": { "file": "jwks.json" },
+            "audiences": [AUDIENCE], "algorithms": ["ES256"], "max_lifetime": format!("{LIFETIME}s"),
+            "principal": {
+                "type": "User", "id": "sub", "groups": { "claim": "roles", "type": "Role" },
+                "attributes": { "user_type": "user_type" },
+            },
+        }],
+    })
+}
+
+/// Sets a section, or a key of the one issuer.
+fn set(configuration: &mut Value, key: &str, value: Value) {
+    let issuer = key.strip_prefix("issuers/");
+    let section = match issuer {
+        Some(_) => configuration.pointer_mut("/issuers/0"),
+        None => Some(configuration),
+    };
+    if let Some(Value::Object(section)) = section {
+        section.insert(issuer.unwrap_or(key).to_owned(), value);
+    }
+}
