@@ -19,6 +19,7 @@ fn identity(left: u64, session: SessionSource) -> Arc<Identity> {
         scopes: Vec::new(),
         username: Some("rita@depot".to_owned()),
         client_id: None,
+        is_id_token: false,
         token_id: Some("j-1".to_owned()),
         origin_token_id: None,
         authenticated_at: None,
