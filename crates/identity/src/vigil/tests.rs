@@ -10,7 +10,6 @@ fn identity(left: u64, session: SessionSource) -> Arc<Identity> {
         issuer: "local".into(),
         issuer_url: "https://auth.test".into(),
         kind: Kind::FirstParty,
-        is_id_token: false,
         subject: "rita".to_owned(),
         principal_type: "User".into(),
         principal_id: "rita".to_owned(),
