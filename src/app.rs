@@ -251,6 +251,7 @@ impl System {
         });
         let parts = keep(pdp, &mut problems).and_then(|pdp| {
             pdp.verify(config.engine.verify_sample);
+            pdp.keep_answers(config.cache);
             if let Some(schema) = pdp.snapshot().schema() {
                 let fit = config.fit(schema, pdp.namespace());
                 for warning in fit.warnings {

@@ -16,7 +16,9 @@ use cedar_policy::Schema;
 use identity::config::IssuerConfig;
 use identity::{CognitoConfig, RedisConfig};
 use listener::{Limits, Timeouts};
-use pdp::{ApiLimits, AuthzenConfig, AvpApiConfig, EngineConfig, Namespace, PoliciesConfig};
+use pdp::{
+    ApiLimits, AuthzenConfig, AvpApiConfig, CacheConfig, EngineConfig, Namespace, PoliciesConfig,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use settings::{Address, Document, Environment, Problem};
@@ -43,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) decision_api: ApiLimits,
     pub(crate) engine: EngineConfig,
+    pub(crate) cache: CacheConfig,
     pub(crate) avp_api: AvpApiConfig,
     pub(crate) ext_authz: ExtAuthzConfig,
     pub(crate) authzen: AuthzenConfig,
@@ -135,6 +138,8 @@ pub(crate) struct ConfigFile {
     decision_api: ApiLimits,
     /// How the engine decides.
     engine: EngineConfig,
+    /// How answers are kept.
+    cache: CacheConfig,
     /// What AWS SDKs may ask the decision API as if it were Amazon Verified Permissions.
     avp_api: AvpApiConfig,
     /// How Envoy's questions are answered.
@@ -146,8 +151,6 @@ pub(crate) struct ConfigFile {
     /// The Redis server that holds sessions and revocations. Required by issuers with `session: redis` or
     /// `user_status: redis`.
     redis: Option<RedisConfig>,
-    /// How answers are kept. Not available in this version.
-    cache: Option<later::CacheConfig>,
     /// Who decides when the policies cannot. Not available in this version.
     fallback: Option<later::FallbackConfig>,
 }

@@ -107,13 +107,15 @@ pub(crate) fn decide(
         answer,
     };
     match verdict {
-        (Decision::Allow, Source::Engine) => Ok(Permit {
+        (Decision::Allow, Source::Engine | Source::Cache) => Ok(Permit {
             path: path.clone(),
             route: Arc::clone(route),
             grounds: Grounds::Allowed { user, asked },
             quotas: Quotas::default(),
         }),
-        (Decision::Deny, Source::Engine) => Err(Rejection::new(Reason::Forbidden).asked(asked)),
+        (Decision::Deny, Source::Engine | Source::Cache) => {
+            Err(Rejection::new(Reason::Forbidden).asked(asked))
+        }
         (_, Source::FailClosed) => Err(Rejection::new(Reason::AuthzUnavailable).asked(asked)),
     }
 }

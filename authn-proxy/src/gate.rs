@@ -7,14 +7,14 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
 use http::request::Parts;
 use http::{Method, Uri};
 use identity::config::Kind;
 use identity::{ActingFor, Identity, Issuers, Standing};
-use pdp::{ContextKind, ContextShape, Pdp, Question, Snapshot};
+use pdp::{Consistency, ContextKind, ContextShape, Pdp, Question, Snapshot};
 use prometheus::Registry;
 
 use crate::active::{self, ActiveUser};
@@ -249,6 +249,8 @@ impl Gate {
             resource,
             context: context(rule.action(), facts, snapshot)?,
             entities,
+            consistency: Consistency::MinimizeLatency,
+            expires_at: UNIX_EPOCH.checked_add(Duration::from_secs(identity.expires_at)),
         })
     }
 }

@@ -39,5 +39,7 @@ pub(crate) fn question(namespace: &Namespace, resource: &str) -> Question {
         resource: user(resource),
         context: Context::empty(),
         entities: vec![Entity::new(principal, attributes, HashSet::new()).expect("an entity")],
+        consistency: pdp::Consistency::default(),
+        expires_at: None,
     }
 }

@@ -69,6 +69,8 @@ pub(crate) fn bench(criterion: &mut Criterion) {
                     resource: uid("Document", &(what % store.half).to_string()),
                     context: Context::empty(),
                     entities: Vec::new(),
+                    consistency: pdp::Consistency::default(),
+                    expires_at: None,
                 }
             };
             let questions: Vec<Question> = (0..10_000).map(|_| question()).collect();

@@ -31,11 +31,13 @@ pub struct PolicyError {
     pub message: String,
 }
 
-/// Who decided. Caches and remote decision points get variants of their own when they exist.
+/// Who decided. Remote decision points get variants of their own when they exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The policies did.
     Engine,
+    /// The policies did, when they were asked the same before.
+    Cache,
     /// Nobody could, and so it is Deny.
     FailClosed,
 }
@@ -58,6 +60,19 @@ impl Answer {
         }
     }
 
+    /// Whether it is the engine's answer `fresh`, or that answer given again.
+    pub(crate) fn repeats(&self, fresh: &Self) -> bool {
+        let source = match self.source {
+            Source::Cache => Source::Engine,
+            source => source,
+        };
+        self.decision == fresh.decision
+            && self.determining_policies == fresh.determining_policies
+            && self.errors == fresh.errors
+            && self.revision == fresh.revision
+            && source == fresh.source
+    }
+
     /// A Deny for a question that the policies of `revision` could not be asked.
     pub(crate) fn refused(source: Source, revision: &Arc<str>, message: &str) -> Self {
         Self {
@@ -76,11 +91,12 @@ impl Answer {
 // === impl Source ===
 
 impl Source {
-    /// `engine` or `fail_closed`, as it is written in responses, logs and metrics.
+    /// `engine`, `cache` or `fail_closed`, as it is written in responses, logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
+            Self::Cache => "cache",
             Self::FailClosed => "fail_closed",
         }
     }

@@ -1,6 +1,7 @@
-//! The `policies` section and the limits of the decision APIs.
+//! The sections `policies`, `engine` and `cache`, and the limits of the decision APIs.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -95,6 +96,18 @@ pub struct EngineConfig {
     pub verify_sample: f64,
 }
 
+/// Section `cache`: answers that are given again to questions that are the same in all that the
+/// policies can read.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// For how long, at most 24h. An answer is given again for no longer than the token behind the
+    /// question holds.
+    pub ttl: Span,
+    /// How many, of half a kilobyte or so; a larger one counts as several. 0 keeps none.
+    pub max_entries: u64,
+}
+
 /// Limits of one call to the decision APIs.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -133,6 +146,36 @@ impl PoliciesConfig {
         }
         for path in [&mut self.schema, &mut self.entities].into_iter().flatten() {
             *path = resolve(path);
+        }
+    }
+}
+
+// === impl CacheConfig ===
+
+/// Longest time for which an answer may be kept.
+const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl CacheConfig {
+    /// Every mistake, with its key below the section.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let ttl = self.ttl.0;
+        let wrong = if ttl.is_zero() {
+            "must be more than zero; `max_entries: 0` keeps no answers"
+        } else if ttl > MAX_TTL {
+            "must be at most 24h"
+        } else {
+            return Vec::new();
+        };
+        vec![("ttl", wrong)]
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            ttl: Span::from_secs(60),
+            max_entries: 100_000,
         }
     }
 }

@@ -10,6 +10,7 @@
 mod ask_cedar;
 mod axis;
 mod compile;
+mod digest;
 mod evaluate;
 mod index;
 mod reads;
@@ -27,8 +28,10 @@ pub use self::ask_cedar::EVALUATION_STACK;
 pub(crate) use self::ask_cedar::{stack_needed, with_stack};
 use self::axis::{ANY, Axis};
 use self::compile::Program;
+pub(crate) use self::digest::{Digest, Undigested};
 use self::evaluate::{AskCedar, Sight};
 use self::index::{Entry, Found, Index, Met};
+use self::reads::{Fact, Facts, Reads};
 pub(crate) use self::request_check::RequestCheck;
 use crate::entities::{Stored, View};
 use crate::uid::Uid;
@@ -42,6 +45,8 @@ pub(crate) struct Engine {
     actions: Axis,
     resources: Axis,
     index: Index,
+    /// What conditions can read.
+    facts: Box<[Fact]>,
     /// The height of the tallest policy.
     height: usize,
     /// The stack, in bytes, that the tallest program can take.
@@ -71,11 +76,25 @@ struct Rule {
 struct Condition {
     expression: Arc<Expr>,
     program: Program,
+    /// What it can read: places in [`Engine::facts`].
+    facts: Box<[u32]>,
+    /// Why no digest says what it reads.
+    undigested: Option<Undigested>,
+}
+
+/// The conditions of the policies so far, which links of one template share.
+#[derive(Default)]
+struct Conditions {
+    /// By where their expressions are, which they keep there.
+    known: HashMap<*const Expr, Arc<Condition>>,
+    facts: Facts,
 }
 
 /// The policies whose scopes match a question.
 pub(crate) struct Candidates<'a> {
     engine: &'a Engine,
+    /// The constraints by which they were found.
+    met: Met,
     /// Which of its rules, in order.
     matching: Found,
 }
@@ -107,30 +126,33 @@ impl Engine {
             actions: Axis::default(),
             resources: Axis::default(),
             index: Index::default(),
+            facts: Box::default(),
             height,
             stack: 0,
         };
         let mut entries = Vec::with_capacity(policies.len());
-        let mut conditions = HashMap::new();
+        let mut conditions = Conditions::default();
         for (policy, rule) in policies.into_iter().zip(0..) {
             engine.take(policy, rule, &mut entries, &mut conditions);
         }
         engine.index = Index::new(entries, short);
         let heights = conditions
+            .known
             .values()
             .map(|condition| condition.program.height);
         engine.stack = evaluate::stack_needed(heights.max().unwrap_or_default());
+        engine.facts = conditions.facts.into_list();
         engine
     }
 
     /// Enters a policy. One that lists actions is entered for each of them.
-    /// `conditions` are those of the policies before, by where their expressions are.
+    /// `conditions` are those of the policies before.
     fn take(
         &mut self,
         policy: &Policy,
         rule: u32,
         entries: &mut Vec<Entry>,
-        conditions: &mut HashMap<*const Expr, Arc<Condition>>,
+        conditions: &mut Conditions,
     ) {
         let template = policy.template();
         let slot = |slot: SlotId| policy.env().get(&slot);
@@ -142,10 +164,8 @@ impl Engine {
             template.resource_constraint().as_inner(),
             slot(SlotId::resource()),
         );
-        let mut condition = policy.non_scope_constraints_arc().map(|expression| {
-            let known = conditions.entry(Arc::as_ptr(expression));
-            Arc::clone(known.or_insert_with(|| Arc::new(Condition::new(Arc::clone(expression)))))
-        });
+        let condition = policy.non_scope_constraints_arc();
+        let mut condition = condition.map(|expression| conditions.of(expression));
         let mut enter = |principal, action, resource| {
             entries.push(Entry {
                 principal,
@@ -168,7 +188,7 @@ impl Engine {
             }
             // A slot that nothing fills, which linking refuses: the evaluator is to say so.
             (None, _, _) | (_, None, _) => {
-                condition = Some(Arc::new(Condition::new(Arc::new(policy.condition()))));
+                condition = Some(conditions.of(&Arc::new(policy.condition())));
                 enter(ANY, ANY, ANY);
             }
         }
@@ -181,7 +201,7 @@ impl Engine {
 
     /// The policies whose scopes match.
     pub(crate) fn candidates(&self, asked: &Asked<'_>, view: &View<'_>) -> Candidates<'_> {
-        self.matching(&self.met_by(asked, view))
+        self.matching(self.met_by(asked, view))
     }
 
     /// The constraints that a question meets.
@@ -211,10 +231,11 @@ impl Engine {
         }
     }
 
-    fn matching(&self, met: &Met) -> Candidates<'_> {
+    fn matching(&self, met: Met) -> Candidates<'_> {
         Candidates {
             engine: self,
-            matching: self.index.candidates(met),
+            matching: self.index.candidates(&met),
+            met,
         }
     }
 }
@@ -312,13 +333,36 @@ impl Rule {
 // === impl Condition ===
 
 impl Condition {
-    fn new(expression: Arc<Expr>) -> Self {
+    fn new(expression: Arc<Expr>, facts: &mut Facts) -> Self {
+        let program = Program::new(&expression);
+        let reads = Reads::of(&program.root);
+        let undigested = match (reads.now(), reads.others) {
+            (true, _) => Some(Undigested::Now),
+            (false, true) => Some(Undigested::Elsewhere),
+            (false, false) => None,
+        };
+        let numbers = reads.facts.into_iter().map(|fact| facts.number(fact));
         Self {
-            program: Program::new(&expression),
+            facts: match undigested {
+                Some(_) => Box::default(),
+                None => numbers.collect(),
+            },
+            undigested,
+            program,
             expression,
         }
     }
 }
 
+// === impl Conditions ===
+
+impl Conditions {
+    fn of(&mut self, expression: &Arc<Expr>) -> Arc<Condition> {
+        let known = self.known.entry(Arc::as_ptr(expression));
+        let new = || Arc::new(Condition::new(Arc::clone(expression), &mut self.facts));
+        Arc::clone(known.or_insert_with(new))
+    }
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

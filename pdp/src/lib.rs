@@ -16,6 +16,8 @@
 mod answer;
 pub mod api;
 mod bearer;
+mod cache;
+mod canonical;
 pub mod config;
 mod context_shape;
 pub mod decision_log;
@@ -44,13 +46,13 @@ pub use crate::answer::{Answer, PolicyError, Source};
 pub use crate::api::authzen::{Authzen, AuthzenConfig, SearchLimits};
 pub use crate::bearer::{Bearer, Bearers, Describe, Tokens, Unproven};
 pub use crate::config::{
-    ApiLimits, AvpApiConfig, EngineConfig, OnError, PoliciesConfig, PolicySource,
+    ApiLimits, AvpApiConfig, CacheConfig, EngineConfig, OnError, PoliciesConfig, PolicySource,
 };
 pub use crate::context_shape::{ContextKind, ContextMember, ContextShape};
 pub use crate::engine::EVALUATION_STACK;
 pub use crate::namespace::{NameError, Namespace};
 pub use crate::pdp::{Health, Pdp, RefusedEntities, Reload};
-pub use crate::question::Question;
+pub use crate::question::{Consistency, Question};
 pub use crate::snapshot::{Seen, Snapshot};
 pub use crate::stored_entity::StoredEntity;
 pub use cedar_policy::{

@@ -13,6 +13,8 @@ use crate::answer::{Answer, Source};
 pub(crate) struct Metrics {
     allowed: IntCounter,
     denied: IntCounter,
+    allowed_again: IntCounter,
+    denied_again: IntCounter,
     failed_closed: IntCounter,
     errors: IntCounter,
     seconds: Histogram,
@@ -53,6 +55,8 @@ impl Metrics {
         let metrics = Self {
             allowed: decisions.with_label_values(&["ALLOW", Source::Engine.name()]),
             denied: decisions.with_label_values(&["DENY", Source::Engine.name()]),
+            allowed_again: decisions.with_label_values(&["ALLOW", Source::Cache.name()]),
+            denied_again: decisions.with_label_values(&["DENY", Source::Cache.name()]),
             failed_closed: decisions.with_label_values(&["DENY", Source::FailClosed.name()]),
             errors: IntCounter::new(
                 "portcullis_decision_errors_total",
@@ -95,6 +99,8 @@ impl Metrics {
             (Source::FailClosed, _) => &self.failed_closed,
             (Source::Engine, true) => &self.allowed,
             (Source::Engine, false) => &self.denied,
+            (Source::Cache, true) => &self.allowed_again,
+            (Source::Cache, false) => &self.denied_again,
         }
         .inc();
         if !answer.errors.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -12,7 +12,8 @@ use settings::Problem;
 use tokio::sync::watch;
 
 use crate::answer::{Answer, Source};
-use crate::config::{PoliciesConfig, PolicySource};
+use crate::cache::{Cache, CacheMetrics};
+use crate::config::{CacheConfig, PoliciesConfig, PolicySource};
 use crate::entities::{Change, Draft};
 use crate::load::{self, Failed, Ids, Made, Rules, Sources};
 use crate::metrics::Metrics;
@@ -47,6 +48,9 @@ pub struct Pdp {
     reloads: watch::Sender<Reload>,
     metrics: Metrics,
     verifier: Verifier,
+    /// Empty where no answers are kept.
+    cache: OnceLock<Cache>,
+    cache_metrics: CacheMetrics,
 }
 
 /// What is known of the files.
@@ -134,6 +138,7 @@ impl Pdp {
         };
         let metrics = Metrics::register(registry).map_err(unregistered)?;
         let verifier = Verifier::register(registry).map_err(unregistered)?;
+        let cache_metrics = CacheMetrics::register(registry).map_err(unregistered)?;
         let (reloads, _) = watch::channel(loaded(&snapshot));
         let pdp = Arc::new(Self {
             current: ArcSwap::from_pointee(snapshot),
@@ -152,6 +157,8 @@ impl Pdp {
             reloads,
             metrics,
             verifier,
+            cache: OnceLock::new(),
+            cache_metrics,
         });
         pdp.verified();
         pdp.announce(&pdp.snapshot());
@@ -170,7 +177,8 @@ impl Pdp {
         &self.namespace
     }
 
-    /// Decides: the engine if the policies are fresh enough, else nobody, and then it is Deny.
+    /// Decides: what the engine says, or said, if the policies are fresh enough, else nobody, and
+    /// then it is Deny.
     #[must_use]
     pub fn decide(&self, snapshot: &Snapshot, question: &Question) -> Answer {
         self.decide_over(snapshot, question, &mut snapshot.see(&question.entities))
@@ -185,25 +193,44 @@ impl Pdp {
         seen: &mut Seen<'_>,
     ) -> Answer {
         self.answer(snapshot, || {
-            let answer = snapshot.decide_over(question, seen);
-            self.verifier.verify(snapshot, question, answer)
+            let cache = self.cache.get();
+            let answer = match cache {
+                Some(cache) => cache.decide(snapshot, question, seen),
+                None => snapshot.decide_over(question, seen),
+            };
+            let verified = self.verifier.verify(snapshot, question, answer);
+            verified.unwrap_or_else(|denied| {
+                // What is wrong is not to be given again.
+                cache.into_iter().for_each(Cache::clear);
+                denied
+            })
         })
     }
 
     /// Whether one of the candidates of a search is allowed: the decision of [`decide`](Self::decide),
-    /// which is not counted by itself.
+    /// which is not counted by itself. No answers are kept: candidates are seldom asked about again,
+    /// and many enough to drive out all others.
     pub(crate) fn allows(&self, snapshot: &Snapshot, candidate: &Question) -> bool {
         if !self.is_fresh() {
             return false;
         }
         let answer = snapshot.decide(candidate);
-        self.verifier.verify(snapshot, candidate, answer).is_allow()
+        let verified = self.verifier.verify(snapshot, candidate, answer);
+        verified.is_ok_and(|answer| answer.is_allow())
     }
 
     /// Has Cedar's own authorizer make this share of the decisions again from now on: 0 for none, 1
     /// for all. Where it disagrees the answer is Deny.
     pub fn verify(&self, share: f64) {
         self.verifier.set_share(share);
+    }
+
+    /// Keeps answers from now on, and gives them again to questions that are the same in all that the
+    /// policies can read. Only the first call has an effect.
+    pub fn keep_answers(&self, config: CacheConfig) {
+        if let Some(cache) = Cache::new(config, self.cache_metrics.clone()) {
+            self.cache.get_or_init(|| cache);
+        }
     }
 
     /// The final Deny to a question that the policies cannot be asked, because it does not fit the

@@ -16,7 +16,7 @@ use settings::Problem;
 use crate::answer::{Answer, PolicyError, Source};
 use crate::config::OnError;
 use crate::context_shape::ContextShape;
-use crate::engine::{self, Asked, Engine, RequestCheck, Verdict};
+use crate::engine::{self, Asked, Candidates, Digest, Engine, RequestCheck, Undigested, Verdict};
 use crate::entities::{Entities, View};
 use crate::load::Digests;
 use crate::one_line::one_line;
@@ -58,6 +58,22 @@ pub(crate) struct Rulebook {
 /// What questions see that bring the same entities, or why these cannot be used.
 #[derive(Debug)]
 pub struct Seen<'a>(Result<View<'a>, String>);
+
+/// A question that fits the schema, what it sees, and the policies that could match it.
+pub(crate) struct Matter<'s, 'v> {
+    snapshot: &'s Snapshot,
+    asked: Asked<'s>,
+    view: &'s mut View<'v>,
+    candidates: Candidates<'s>,
+}
+
+/// What became of a [`Matter`].
+pub(crate) enum Judged {
+    /// The policies answered.
+    Answered(Answer),
+    /// They could not be asked.
+    Refused(Answer),
+}
 
 /// What a rulebook is made of beside policies and schema.
 pub(crate) struct Parts {
@@ -281,6 +297,18 @@ impl Snapshot {
     /// that brings these entities.
     #[must_use]
     pub fn decide_over(&self, question: &Question, seen: &mut Seen<'_>) -> Answer {
+        match self.matter(question, seen) {
+            Ok(matter) => matter.judge().answer(),
+            Err(refused) => refused,
+        }
+    }
+
+    /// What is to be decided; or the final Deny to a question that the policies cannot be asked.
+    pub(crate) fn matter<'s, 'v>(
+        &'s self,
+        question: &'s Question,
+        seen: &'s mut Seen<'v>,
+    ) -> Result<Matter<'s, 'v>, Answer> {
         let entities = &self.entities;
         let asked = Asked {
             principal: entities.name(question.principal.as_ref()),
@@ -289,22 +317,19 @@ impl Snapshot {
             context: question.context.as_ref(),
         };
         if let Err(message) = self.check(question, &asked) {
-            return self.refused(&message);
+            return Err(self.refused(&message));
         }
         let view = match &mut seen.0 {
             Ok(view) => view,
-            Err(error) => return self.refused(error),
+            Err(error) => return Err(self.refused(error)),
         };
         view.begin();
-        let view = &*view;
-        let engine = &self.rulebook.engine;
-        let verdict = engine.candidates(&asked, view).judge(&asked, view);
-        // An entity that could not be seen was missing from the verdict.
-        match (verdict, view.failure()) {
-            (Ok(verdict), None) => self.answer(verdict),
-            (_, Some(error)) => self.refused(&error.to_string()),
-            (Err(error), None) => self.refused(&error.to_string()),
-        }
+        Ok(Matter {
+            snapshot: self,
+            candidates: self.rulebook.engine.candidates(&asked, view),
+            asked,
+            view,
+        })
     }
 
     /// Holds the question to the schema.
@@ -381,6 +406,50 @@ impl Snapshot {
             answer.determining_policies = Vec::new();
         }
         answer
+    }
+}
+
+// === impl Matter ===
+
+impl Matter<'_, '_> {
+    /// All that the candidates can read, as one number; `dear` is what evaluating them must cost at
+    /// least, in operations, to be worth it.
+    ///
+    /// # Errors
+    /// When there is none that is worth making.
+    pub(crate) fn digest(&mut self, dear: u64) -> Result<Digest, Undigested> {
+        let failed = self.view.failure().is_some();
+        let revision = &self.snapshot.rulebook.revision;
+        let digest = self
+            .candidates
+            .digest(&self.asked, self.view, revision, dear);
+        if digest == Err(Undigested::Unseen) && !failed {
+            // The policies may well look at less.
+            self.view.begin();
+        }
+        digest
+    }
+
+    /// Evaluates the candidates.
+    pub(crate) fn judge(&self) -> Judged {
+        let verdict = self.candidates.judge(&self.asked, self.view);
+        // An entity that could not be seen was missing from the verdict.
+        let message = match (verdict, self.view.failure()) {
+            (Ok(verdict), None) => return Judged::Answered(self.snapshot.answer(verdict)),
+            (_, Some(error)) => error.to_string(),
+            (Err(error), None) => error.to_string(),
+        };
+        Judged::Refused(self.snapshot.refused(&message))
+    }
+}
+
+// === impl Judged ===
+
+impl Judged {
+    pub(crate) fn answer(self) -> Answer {
+        match self {
+            Self::Answered(answer) | Self::Refused(answer) => answer,
+        }
     }
 }
 

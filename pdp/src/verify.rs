@@ -68,34 +68,42 @@ impl Verifier {
     }
 
     /// The answer, if Cedar agrees or is not asked this time.
+    ///
+    /// # Errors
+    /// When it does not: the Deny that is the answer instead.
     pub(crate) fn verify(
         &self,
         snapshot: &Snapshot,
         question: &Question,
         answer: Answer,
-    ) -> Answer {
+    ) -> Result<Answer, Answer> {
         if !self.is_next() {
-            return answer;
+            return Ok(answer);
         }
         let count = |result| self.results.with_label_values(&[result]).inc();
         let Some(expected) = snapshot.by_authorizer(question) else {
             count("skipped");
-            return answer;
+            return Ok(answer);
         };
-        if expected == answer {
+        if answer.repeats(&expected) {
             count("equal");
-            return answer;
+            return Ok(answer);
         }
         count("different");
         tracing::error!(
             engine = summary(&answer),
+            source = answer.source.name(),
             authorizer = summary(&expected),
             revision = &**snapshot.revision(),
             request = %reproduction(question),
             "the engine and Cedar's authorizer disagree, so the answer is Deny; `portcullis authorize` takes the request, in which texts are left out"
         );
         let message = "the engine and Cedar's authorizer disagree";
-        Answer::refused(Source::FailClosed, snapshot.revision(), message)
+        Err(Answer::refused(
+            Source::FailClosed,
+            snapshot.revision(),
+            message,
+        ))
     }
 
     fn is_next(&self) -> bool {

@@ -5,19 +5,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use settings::Span;
 
-/// Section `cache`: how answers are kept.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused when it is given")]
-pub(crate) struct CacheConfig {
-    /// For how long.
-    #[serde(default)]
-    ttl: Option<Span>,
-    /// How many.
-    #[serde(default)]
-    max_entries: Option<u64>,
-}
-
 /// Section `fallback`: who decides when the policies cannot.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

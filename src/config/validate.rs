@@ -56,6 +56,9 @@ impl Check {
         self.upstream(file.upstream.as_ref(), &listen);
         self.callers(&file.callers, &listen);
         self.numbers(&file);
+        for (key, message) in file.cache.problems() {
+            self.add(&format!("cache.{key}"), message);
+        }
         for (key, message) in file.avp_api.problems() {
             self.add(&format!("avp_api.{key}"), message);
         }
@@ -91,6 +94,7 @@ impl Check {
             timeouts,
             decision_api,
             engine,
+            cache,
             avp_api,
             ext_authz,
             authzen,
@@ -114,6 +118,7 @@ impl Check {
             timeouts,
             decision_api,
             engine,
+            cache,
             avp_api,
             ext_authz,
             authzen,
@@ -125,7 +130,6 @@ impl Check {
     fn unavailable(&mut self, file: &ConfigFile) {
         let listen = file.listen.as_ref();
         for (key, given) in [
-            ("cache", file.cache.is_some()),
             ("fallback", file.fallback.is_some()),
             (
                 "listen.admin",

@@ -25,6 +25,8 @@ mod cli;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod decision_cache;
+#[cfg(test)]
 mod descriptors;
 #[cfg(test)]
 mod dev;

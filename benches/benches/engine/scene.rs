@@ -148,6 +148,8 @@ impl Names {
             resource: self.uid(resource.0, resource.1),
             context: Context::empty(),
             entities: Vec::new(),
+            consistency: pdp::Consistency::default(),
+            expires_at: None,
         }
     }
 }

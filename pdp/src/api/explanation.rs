@@ -45,12 +45,17 @@ fn explanation<'a>(answer: &'a Answer, snapshot: &'a Snapshot) -> ExplanationBod
 pub(super) fn reason(answer: &Answer) -> &'static str {
     match (answer.source, answer.is_allow()) {
         (Source::FailClosed, _) => "cannot_decide",
-        (Source::Engine, true) => "permitted",
-        (Source::Engine, false) if !answer.determining_policies.is_empty() => "forbidden",
-        (Source::Engine, false) if answer.errors.iter().any(|error| error.policy.is_none()) => {
-            "outside_schema"
+        (Source::Engine | Source::Cache, true) => "permitted",
+        (Source::Engine | Source::Cache, false) => {
+            if !answer.determining_policies.is_empty() {
+                "forbidden"
+            } else if answer.errors.iter().any(|error| error.policy.is_none()) {
+                "outside_schema"
+            } else if !answer.errors.is_empty() {
+                "policy_error"
+            } else {
+                "not_permitted"
+            }
         }
-        (Source::Engine, false) if !answer.errors.is_empty() => "policy_error",
-        (Source::Engine, false) => "not_permitted",
     }
 }

@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
-use super::wire::{EntityBody, QuestionBody};
+use super::wire::{self, EntityBody, QuestionBody};
 use crate::answer::Answer;
 use crate::json::{Unique, check_nesting};
 use crate::namespace::Namespace;
-use crate::question::Question;
+use crate::question::{Consistency, Question};
 use crate::snapshot::Snapshot;
 
 /// What is asked about: present even where context or entities do not fit the schema.
@@ -157,6 +157,7 @@ pub(crate) fn question(
         action: entity("action", &fields.action, &common.fields.action)?,
         resource: entity("resource", &fields.resource, &common.fields.resource)?,
     };
+    let consistency = fields.consistency.or(common.fields.consistency);
     let context = match fields.context {
         Some(Unique(own)) => context(own, snapshot, &scope.action),
         None => common.context(snapshot, &scope.action),
@@ -187,6 +188,8 @@ pub(crate) fn question(
         resource,
         context,
         entities,
+        consistency: consistency.map(Into::into).unwrap_or_default(),
+        expires_at: None,
     })))
 }
 
@@ -276,6 +279,15 @@ impl Unfit {
                 Box::new(scope),
                 format!("{field}: {message}"),
             )),
+        }
+    }
+}
+
+impl From<wire::Consistency> for Consistency {
+    fn from(wire: wire::Consistency) -> Self {
+        match wire {
+            wire::Consistency::MinimizeLatency => Self::MinimizeLatency,
+            wire::Consistency::FullyConsistent => Self::FullyConsistent,
         }
     }
 }

@@ -36,10 +36,6 @@ pub(super) struct QuestionBody {
     #[schemars(with = "Option<Vec<CedarEntity>>")]
     pub(super) entities: Option<Vec<Unique>>,
     /// How fresh the answer must be. Default `minimize_latency`.
-    #[expect(
-        dead_code,
-        reason = "read so that a wrong value is refused; nothing is cached yet"
-    )]
     pub(super) consistency: Option<Consistency>,
     /// Whether the answer shall say why it came out so. Default `false`.
     pub(super) explain: Option<bool>,
@@ -107,11 +103,13 @@ enum ActionBody {
     Id(String),
 }
 
-/// How fresh an answer must be. Nothing is cached yet, so both mean the same.
+/// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Consistency {
+    /// One that was given before to the same question will do.
     MinimizeLatency,
+    /// The policies are asked, whatever was answered before.
     FullyConsistent,
 }
 
@@ -137,8 +135,9 @@ pub(super) struct DecidedBody<'a> {
     pub(super) determining_policies: &'a [Arc<str>],
     /// What went wrong, sorted.
     pub(super) errors: Vec<PolicyErrorBody<'a>>,
-    /// Who decided: the policies, or nobody, and then it is Deny.
-    #[schemars(extend("enum" = ["engine", "fail_closed"]))]
+    /// Who decided: the policies, now or when they were asked the same before (`cache`); or nobody,
+    /// and then it is Deny.
+    #[schemars(extend("enum" = ["engine", "cache", "fail_closed"]))]
     pub(super) source: &'static str,
     /// Only where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,6 @@ use cedar_policy_core::extensions::Extensions;
 use smol_str::SmolStr;
 
 use super::evaluate;
-use super::reads::Reads;
 use crate::uid::Uid;
 use crate::value::{Record, Set, Value};
 
@@ -91,23 +90,21 @@ pub(super) struct Program {
     pub(super) root: Op,
     /// How deep it is: what evaluating it takes of the stack is in proportion.
     pub(super) height: usize,
-    /// What it can read of a question.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "asked for by the decision cache")
-    )]
-    pub(super) reads: Reads,
+    /// What evaluating it costs, in operations, of which it seldom takes all.
+    pub(super) cost: u64,
 }
+
+/// What calling an extension costs, in operations.
+const CALL_COST: u64 = 20;
 
 // === impl Program ===
 
 impl Program {
     pub(super) fn new(condition: &Expr) -> Self {
         let root = compile(condition);
-        let height = root.height();
         Self {
-            reads: Reads::of(&root),
-            height,
+            height: root.height(),
+            cost: root.cost(),
             root,
         }
     }
@@ -147,6 +144,16 @@ impl Op {
     fn height(&self) -> usize {
         let below = self.operands().into_iter().map(Op::height).max();
         below.unwrap_or_default() + 1
+    }
+
+    fn cost(&self) -> u64 {
+        let below = self.operands().into_iter().map(Op::cost);
+        let own = match self {
+            // Arguments are copied into Cedar's form, and the value out of it.
+            Self::Call(..) => CALL_COST,
+            _ => 1,
+        };
+        below.fold(own, u64::saturating_add)
     }
 
     fn constant(&self) -> Option<&Value> {

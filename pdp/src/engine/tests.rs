@@ -2,10 +2,11 @@
 
 mod bent;
 mod conditions;
-mod dice;
+pub(crate) mod dice;
+mod digests;
 mod mutants;
 mod typed;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +20,7 @@ use super::*;
 use crate::config::OnError;
 use crate::entities::Draft;
 use crate::load::Digests;
-use crate::question::Question;
+use crate::question::{Consistency, Question};
 use crate::snapshot::{Parts, Rulebook, Snapshot};
 
 /// Worlds of a usual run. `ENGINE_WORLDS` asks for more.
@@ -30,7 +31,7 @@ const HEIGHT: usize = 100;
 const QUESTIONS: usize = 40;
 
 /// What was found out, so that answers can be compared.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     decision: Decision,
     /// Sorted.
@@ -91,7 +92,7 @@ fn ask_all(world: &World, name: &str, tally: &mut Tally) {
     let usual = Engine::new(policies, HEIGHT);
     // As where every principal and resource has many policies.
     let looking_up = Engine::with_short(policies, HEIGHT, 0);
-    let snapshot = snapshot(world);
+    let snapshot = snapshot(world, "");
     for case in cases(world) {
         let (question, expected) = (case.question, &case.expected);
         let told = || format!("{name}, {question:?}\n{}", world.policies);
@@ -128,7 +129,7 @@ fn a_broken_index_is_noticed() {
                     cases.iter().all(|case| {
                         let (asked, view) = (asked(case.question), View::of(&case.entities));
                         let met = mutant.met(&engine, &asked, &view, &stored);
-                        let verdict = engine.matching(&met).judge(&asked, &view);
+                        let verdict = engine.matching(met).judge(&asked, &view);
                         Finding::of(verdict.unwrap()) == case.expected
                     })
                 });
@@ -171,7 +172,7 @@ fn a_broken_evaluator_is_noticed() {
 }
 
 /// Cedar's authorizer needs much stack for tall conditions, and skips them without.
-fn with_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn with_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(256 << 20);
         let thread = thread.spawn_scoped(scope, run).unwrap();
@@ -270,9 +271,9 @@ fn cases(world: &World) -> Vec<Case<'_>> {
     cases
 }
 
-fn snapshot(world: &World) -> Snapshot {
+pub(crate) fn snapshot(world: &World, revision: &str) -> Snapshot {
     let parts = Parts {
-        revision: "".into(),
+        revision: revision.into(),
         sources: Digests::default(),
         types: None,
         warnings: Vec::new(),
@@ -285,7 +286,9 @@ fn snapshot(world: &World) -> Snapshot {
     Snapshot::new(Arc::new(rulebook), entities, Vec::new())
 }
 
-fn stored(entities: impl IntoIterator<Item = cedar_policy::Entity>) -> crate::entities::Entities {
+pub(crate) fn stored(
+    entities: impl IntoIterator<Item = cedar_policy::Entity>,
+) -> crate::entities::Entities {
     let drafts = entities.into_iter();
     let drafts = drafts.map(|entity| Draft::named(entity.as_ref(), &mut Uid::of).unwrap());
     crate::entities::Entities::new(drafts.collect(), None).unwrap()

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::stored::Draft;
+use crate::canonical::Canonical;
 use crate::uid::Uid;
-use crate::value::{Record, Value, extension_text};
 
 /// The sum of the SHA-256 of every entity, as four numbers of 64 bits that overflow each for itself.
 ///
@@ -46,70 +46,23 @@ impl Sum {
     }
 }
 
-/// The SHA-256 of name, attributes, tags and parents, each written in the one way that equal
-/// contents share. With its kind and its length before it, no part can pass for another.
+/// The SHA-256 of name, attributes, tags and parents.
 fn of(entity: &Draft) -> Sum {
-    let mut bytes = Vec::with_capacity(512);
-    uid(&mut bytes, &entity.uid);
-    record(&mut bytes, &entity.attributes);
-    record(&mut bytes, &entity.tags);
+    let mut content = Canonical::new(usize::MAX);
+    content.uid(&entity.uid);
+    content.record(&entity.attributes);
+    content.record(&entity.tags);
     // By name: hashes differ from process to process.
     let mut parents: Vec<&Uid> = entity.parents.iter().collect();
     parents.sort_unstable();
-    count(&mut bytes, b'p', parents.len());
-    parents
-        .into_iter()
-        .for_each(|parent| uid(&mut bytes, parent));
-    let mut context = Context::new(&SHA256);
-    context.update(&bytes);
+    content.count(b'p', parents.len());
+    parents.into_iter().for_each(|parent| content.uid(parent));
     let mut sum = Sum::default();
-    let digest = context.finish();
+    let digest = digest(&SHA256, content.bytes().unwrap_or_default());
     for (lane, bytes) in sum.0.iter_mut().zip(digest.as_ref().chunks_exact(8)) {
         *lane = bytes
             .iter()
             .fold(0, |lane, byte| lane << 8 | u64::from(*byte));
     }
     sum
-}
-
-fn value(bytes: &mut Vec<u8>, of: &Value) {
-    match of {
-        Value::Bool(truth) => count(bytes, b'b', usize::from(*truth)),
-        Value::Long(number) => {
-            bytes.push(b'n');
-            bytes.extend_from_slice(&number.to_be_bytes());
-        }
-        Value::String(string) => text(bytes, b's', string),
-        Value::Entity(name) => uid(bytes, name),
-        Value::Set(set) => {
-            // Its order is that of Cedar's values, and so the same in every process.
-            count(bytes, b'e', set.len());
-            set.iter().for_each(|member| value(bytes, member));
-        }
-        Value::Record(inner) => record(bytes, inner),
-        Value::Extension(extension) => text(bytes, b'x', &extension_text(extension)),
-    }
-}
-
-fn record(bytes: &mut Vec<u8>, of: &Record) {
-    count(bytes, b'r', of.len());
-    for (name, inner) in of.iter() {
-        text(bytes, b'k', name);
-        value(bytes, inner);
-    }
-}
-
-fn uid(bytes: &mut Vec<u8>, of: &Uid) {
-    text(bytes, b't', &of.kind().to_string());
-    text(bytes, b'i', of.id());
-}
-
-fn text(bytes: &mut Vec<u8>, kind: u8, text: &str) {
-    count(bytes, kind, text.len());
-    bytes.extend_from_slice(text.as_bytes());
-}
-
-fn count(bytes: &mut Vec<u8>, kind: u8, count: usize) {
-    bytes.push(kind);
-    bytes.extend_from_slice(&(count as u64).to_be_bytes());
 }

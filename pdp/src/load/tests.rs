@@ -6,7 +6,7 @@ use cedar_policy_core::extensions::Extensions;
 
 use super::depth::tests::{deepest, policy, shapes};
 use super::*;
-use crate::question::Question;
+use crate::question::{Consistency, Question};
 
 const RULES: Rules = Rules {
     ids: Ids::Annotated,
@@ -437,6 +437,8 @@ fn the_deepest_policies_are_decided_on_any_thread() {
             resource: uid("User::\"b\""),
             context: Context::from_json_str(r#"{"a":1}"#, None).unwrap(),
             entities: Vec::new(),
+            consistency: Consistency::default(),
+            expires_at: None,
         };
         for stack in [512 << 10, 2 << 20, crate::EVALUATION_STACK] {
             std::thread::scope(|scope| {
@@ -534,6 +536,8 @@ fn no_policies_deny() {
         resource: uid("User::\"a\""),
         context: Context::empty(),
         entities: Vec::new(),
+        consistency: Consistency::default(),
+        expires_at: None,
     };
     let answer = snapshot.decide(&question);
     assert_eq!(answer.decision, Decision::Deny);

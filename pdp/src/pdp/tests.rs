@@ -1,3 +1,5 @@
+mod kept;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::OnError;
+use crate::question::Consistency;
 
 const ALL: &str = "@id(\"all\") permit(principal, action, resource);";
 
@@ -41,6 +44,8 @@ fn question() -> Question {
         resource: "User::\"b\"".parse().unwrap(),
         context: Context::empty(),
         entities: Vec::new(),
+        consistency: Consistency::default(),
+        expires_at: None,
     }
 }
 

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::config::OnError;
 use crate::load::{Ids, Rules, Text, Texts, build};
-use crate::question::Question;
+use crate::question::{Consistency, Question};
 
 const SCHEMA: &str = r#"
     entity U in [U] { friend?: U, n?: Long, friends?: Set<U> };
@@ -176,6 +176,8 @@ proptest! {
             resource: uid(resource),
             context: Context::from_pairs(context.into_iter().flatten()).unwrap(),
             entities: given.iter().map(|(id, node)| entity(*id, node)).collect(),
+            consistency: Consistency::default(),
+            expires_at: None,
         };
         let answer = snapshot.decide(&question);
         match reference(&stored, &given, &question, typed.then_some(&schema)) {
@@ -223,6 +225,8 @@ fn a_long_chain_of_given_entities_ends_in_time() {
             resource: named(1),
             context: Context::empty(),
             entities: entities.collect(),
+            consistency: Consistency::default(),
+            expires_at: None,
         });
         answer.errors
     };

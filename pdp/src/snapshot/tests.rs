@@ -6,6 +6,7 @@ use super::*;
 use crate::api::{Asked, ask};
 use crate::load::{Ids, Rules, Text, Texts, build};
 use crate::namespace::Namespace;
+use crate::question::Consistency;
 
 const SCHEMA: &str = r#"
 namespace Shop {
@@ -251,6 +252,8 @@ fn entities_given_with_a_question_are_held_to_the_schema() {
             resource: r#"Shop::Doc::"plan""#.parse().unwrap(),
             context: cedar_policy::Context::empty(),
             entities,
+            consistency: Consistency::default(),
+            expires_at: None,
         });
         summary(&answer)
     };

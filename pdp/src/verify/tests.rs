@@ -4,6 +4,7 @@ use prometheus::Registry;
 use super::*;
 use crate::config::OnError;
 use crate::load::{Ids, Rules, Text, Texts, build};
+use crate::question::Consistency;
 
 const POLICIES: &str = r#"
     @id("staff") permit(principal in Group::"staff", action, resource) when { context.name == "ann" };
@@ -45,6 +46,8 @@ fn question(name: &str) -> Question {
         resource: uid(r#"Doc::"plan""#),
         context: Context::from_pairs([("name".to_owned(), name)]).unwrap(),
         entities: vec![given],
+        consistency: Consistency::default(),
+        expires_at: None,
     }
 }
 
@@ -61,7 +64,7 @@ fn what_cedar_agrees_with_is_answered() {
         let answer = snapshot.decide(&question(name));
         assert_eq!(answer.is_allow(), allowed);
         let verified = verifier.verify(&snapshot, &question(name), answer.clone());
-        assert_eq!(verified, answer);
+        assert_eq!(verified, Ok(answer));
     }
     assert_eq!(
         (count(&verifier, "equal"), count(&verifier, "different")),
@@ -77,9 +80,9 @@ fn what_cedar_disagrees_with_is_denied() {
     snapshot.break_engine();
     let question = question("ann");
     let answer = snapshot.decide(&question);
-    let verified = verifier.verify(&snapshot, &question, answer);
-    assert!(!verified.is_allow());
-    assert_eq!(verified.source, Source::FailClosed);
+    let denied = verifier.verify(&snapshot, &question, answer).unwrap_err();
+    assert!(!denied.is_allow());
+    assert_eq!(denied.source, Source::FailClosed);
     assert_eq!(count(&verifier, "different"), 1);
 }
 
@@ -158,6 +161,8 @@ fn cedar_agrees_about_the_packs() {
                         resource: resource.clone(),
                         context: context.clone(),
                         entities: Vec::new(),
+                        consistency: Consistency::default(),
+                        expires_at: None,
                     };
                     let answer = snapshot.decide(&question);
                     assert_eq!(

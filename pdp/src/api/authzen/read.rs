@@ -11,7 +11,7 @@ use super::types::{Party, Types};
 use super::value;
 use super::wire::{ActionBody, EvaluationBody, Members, PartyBody, SoughtBody};
 use crate::context_shape::{ContextKind, ContextShape};
-use crate::question::Question;
+use crate::question::{Consistency, Question};
 use crate::snapshot::Snapshot;
 
 /// Reads questions for one snapshot.
@@ -140,6 +140,8 @@ impl Reader<'_> {
             resource: target,
             context,
             entities,
+            consistency: Consistency::default(),
+            expires_at: None,
         }))
     }
 

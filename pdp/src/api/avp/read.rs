@@ -16,7 +16,7 @@ use crate::bearer::{Bearer, OF_TOKENS, Tokens};
 use crate::config::AvpApiConfig;
 use crate::json::{Unique, check_nesting};
 use crate::namespace::Namespace;
-use crate::question::Question;
+use crate::question::{Consistency, Question};
 use crate::snapshot::Snapshot;
 
 /// Questions in one batch.
@@ -386,6 +386,8 @@ impl Asked {
             resource,
             context,
             entities,
+            consistency: Consistency::default(),
+            expires_at: None,
         }))
     }
 }

@@ -367,7 +367,8 @@ impl Bent {
     pub(super) fn bend(&self, engine: &mut Engine) {
         for rule in &mut engine.rules {
             if let Some(condition) = &rule.condition {
-                let mut bent = Condition::new(Arc::clone(&condition.expression));
+                let mut bent =
+                    Condition::new(Arc::clone(&condition.expression), &mut Facts::default());
                 walk(&mut bent.program.root, self.how);
                 rule.condition = Some(Arc::new(bent));
             }

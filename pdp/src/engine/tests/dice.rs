@@ -1,20 +1,20 @@
 //! Chance that can be repeated.
 
 /// The same throws for the same seed, everywhere and always (SplitMix64).
-pub(super) struct Dice {
+pub(crate) struct Dice {
     state: u64,
     /// Whether everything is what a schema says, as far as chance knows it.
-    pub(super) typed: bool,
+    pub(crate) typed: bool,
 }
 
 // === impl Dice ===
 
 impl Dice {
-    pub(super) fn new(seed: u64, typed: bool) -> Self {
+    pub(crate) fn new(seed: u64, typed: bool) -> Self {
         Self { state: seed, typed }
     }
 
-    pub(super) fn throw(&mut self) -> u64 {
+    pub(crate) fn throw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,19 +22,19 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.throw() % limit as u64).unwrap()
     }
 
-    pub(super) fn between(&mut self, from: usize, to: usize) -> usize {
+    pub(crate) fn between(&mut self, from: usize, to: usize) -> usize {
         from + self.below(to - from)
     }
 
-    pub(super) fn percent(&mut self, share: usize) -> bool {
+    pub(crate) fn percent(&mut self, share: usize) -> bool {
         self.below(100) < share
     }
 
-    pub(super) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    pub(crate) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
         from[self.below(from.len())]
     }
 }

@@ -101,6 +101,8 @@ fn the_engine_answers_as_cedar_does_where_there_is_a_schema() {
                     resource: dice.one_of(&RESOURCE_TYPES),
                     context: dice.context(),
                     entities: Vec::new(),
+                    consistency: Consistency::default(),
+                    expires_at: None,
                 };
                 let answer = snapshot.decide(&question);
                 let expected = snapshot.by_authorizer(&question).unwrap();

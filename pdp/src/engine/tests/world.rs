@@ -9,21 +9,21 @@ use cedar_policy::{
 };
 
 use super::dice::Dice;
-use crate::question::Question;
+use crate::question::{Consistency, Question};
 
 /// Everything that one seed makes.
-pub(super) struct World {
-    pub(super) policies: PolicySet,
-    pub(super) entities: BTreeMap<EntityUid, Entity>,
-    pub(super) questions: Vec<Question>,
+pub(crate) struct World {
+    pub(crate) policies: PolicySet,
+    pub(crate) entities: BTreeMap<EntityUid, Entity>,
+    pub(crate) questions: Vec<Question>,
     dice: Dice,
 }
 
 /// Ids of each type, in which parents always come after their children.
-pub(super) const IDS: [&str; 5] = ["0", "1", "2", "3", "4"];
-pub(super) const PRINCIPAL_TYPES: [&str; 4] = ["User", "Group", "Org::User", "Doc"];
-pub(super) const RESOURCE_TYPES: [&str; 4] = ["Doc", "Folder", "User", "Org::Doc"];
-pub(super) const ACTIONS: [&str; 4] = ["view", "edit", "share", "drop"];
+pub(crate) const IDS: [&str; 5] = ["0", "1", "2", "3", "4"];
+pub(crate) const PRINCIPAL_TYPES: [&str; 4] = ["User", "Group", "Org::User", "Doc"];
+pub(crate) const RESOURCE_TYPES: [&str; 4] = ["Doc", "Folder", "User", "Org::Doc"];
+pub(crate) const ACTIONS: [&str; 4] = ["view", "edit", "share", "drop"];
 const ACTION_GROUPS: [&str; 3] = ["read", "write", "any"];
 
 const NAMES: [&str; 5] = ["ann", "salt", "s*t", "\u{e4}nne \u{1f600}", ""];
@@ -82,7 +82,7 @@ const CONDITIONS: [&str; 46] = [
 // === impl World ===
 
 impl World {
-    pub(super) fn new(seed: u64, questions: usize) -> Self {
+    pub(crate) fn new(seed: u64, questions: usize) -> Self {
         let dice = Dice::new(seed, false);
         let mut world = Self {
             policies: PolicySet::new(),
@@ -221,6 +221,8 @@ impl World {
             resource,
             context: dice.context(),
             entities,
+            consistency: Consistency::default(),
+            expires_at: None,
         }
     }
 }
@@ -229,7 +231,7 @@ impl World {
 
 impl Dice {
     /// An entity of the first of these types mostly, and sometimes one that nobody has heard of.
-    pub(super) fn one_of(&mut self, types: &[&str]) -> EntityUid {
+    pub(crate) fn one_of(&mut self, types: &[&str]) -> EntityUid {
         let kind = match self.percent(60) {
             true => types[0],
             false => self.pick(types),
@@ -240,7 +242,7 @@ impl Dice {
         }
     }
 
-    pub(super) fn policy(&mut self) -> String {
+    pub(crate) fn policy(&mut self) -> String {
         let forbid = self.percent(32);
         let effect = if forbid { "forbid" } else { "permit" };
         let template = self.percent(25);
@@ -328,7 +330,7 @@ impl Dice {
         filled
     }
 
-    pub(super) fn entity(&mut self, kind: &str, id: &str) -> Entity {
+    pub(crate) fn entity(&mut self, kind: &str, id: &str) -> Entity {
         let mut parents = HashSet::new();
         let groups = match kind {
             "User" | "Org::User" | "Group" => "Group",
@@ -398,7 +400,7 @@ impl Dice {
         ]
     }
 
-    pub(super) fn context(&mut self) -> Context {
+    pub(crate) fn context(&mut self) -> Context {
         let members = [
             ("mfa", RestrictedExpression::new_bool(self.percent(60))),
             ("ip", self.ip()),
@@ -483,7 +485,7 @@ fn text(text: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(text.to_owned())
 }
 
-pub(super) fn uid(kind: &str, id: &str) -> EntityUid {
+pub(crate) fn uid(kind: &str, id: &str) -> EntityUid {
     EntityUid::from_str(&format!("{kind}::\"{id}\"")).unwrap()
 }
 
