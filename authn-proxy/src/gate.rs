@@ -250,7 +250,7 @@ impl Gate {
             context: context(rule.action(), facts, snapshot)?,
             entities,
             consistency: Consistency::MinimizeLatency,
-            expires_at: UNIX_EPOCH.checked_add(Duration::from_secs(identity.expires_at)),
+            expires_at: end_of(identity),
         })
     }
 }
@@ -369,6 +369,11 @@ fn check_acting(shape: &ContextShape, facts: &Facts<'_>) -> Result<(), Rejection
 
 fn is_service(token: Option<&Identity>) -> bool {
     token.is_some_and(|token| token.kind == Kind::Service)
+}
+
+/// When the token ends that proved somebody.
+fn end_of(identity: &Identity) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_secs(identity.expires_at))
 }
 
 /// A resource that is not stored, as its route describes it.

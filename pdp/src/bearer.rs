@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use cedar_policy::{Entity, EntityUid};
 use serde_json::{Map, Value};
@@ -32,6 +33,8 @@ pub struct Bearer {
     /// # Errors
     /// Why the bearer may do nothing of the kind, whatever the policies say.
     pub context: Describe<Result<Map<String, Value>, String>, EntityUid>,
+    /// When the first of the tokens ends.
+    pub expires_at: Option<SystemTime>,
 }
 
 /// What a snapshot makes of a bearer.

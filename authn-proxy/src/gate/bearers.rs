@@ -9,7 +9,7 @@ use http::StatusCode;
 use pdp::{Bearer, Bearers, Tokens, Unproven};
 use serde_json::{Map, Value};
 
-use super::{Gate, context};
+use super::{Gate, context, end_of};
 use crate::active::{self, ActiveUser};
 use crate::context::Facts;
 use crate::rejection::Rejection;
@@ -54,6 +54,11 @@ impl Gate {
             .into_iter()
             .flatten()
             .find_map(|one| one.user.as_ref().err().copied());
+        let expires_at = [&identity, &access]
+            .into_iter()
+            .flatten()
+            .filter_map(|one| end_of(&one.identity))
+            .min();
         let who = identity.as_ref().or(access.as_ref());
         let who = who.ok_or(Unproven::Access("is missing"))?;
         let mapping = self.principals.of(&who.identity);
@@ -75,6 +80,7 @@ impl Gate {
             principal,
             entities: Box::new(entities),
             context: Box::new(context),
+            expires_at,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
+use std::time::SystemTime;
 
 use cedar_policy::{Context, Entity, EntityTypeName, EntityUid};
 use serde::Deserialize;
@@ -37,6 +38,7 @@ const DEFAULT_STORE: &str = "default";
 pub(super) struct Asked {
     pub(super) scope: Scope,
     context: Result<Context, String>,
+    expires_at: Option<SystemTime>,
 }
 
 /// Entities given with a call, or why they do not fit the schema.
@@ -193,17 +195,19 @@ pub(super) fn question(
         action: value::action(&action.0, namespace).map_err(|invalid| invalid.within("action"))?,
         resource: entity(&item.resource, "resource")?,
     };
+    let expires_at = bearer.and_then(|bearer| bearer.expires_at);
+    let asked = |scope, context| Asked {
+        scope,
+        context,
+        expires_at,
+    };
     let told = match bearer.map(|bearer| (bearer.context)(snapshot, &scope.action)) {
         None => Map::new(),
         Some(Ok(told)) => told,
-        Some(Err(message)) => {
-            let context = Err(message);
-            return Ok(Asked { scope, context });
-        }
+        Some(Err(message)) => return Ok(asked(scope, Err(message))),
     };
     if item.context.is_none() && told.is_empty() {
-        let context = Ok(Context::empty());
-        return Ok(Asked { scope, context });
+        return Ok(asked(scope, Ok(Context::empty())));
     }
     let reserved: &[&str] = if bearer.is_some() { &OF_TOKENS } else { &[] };
     let given = item.context.as_ref();
@@ -216,7 +220,7 @@ pub(super) fn question(
         &scope.action,
     )
     .map_err(|invalid| invalid.within("context"))?;
-    Ok(Asked { scope, context })
+    Ok(asked(scope, context))
 }
 
 /// The entities given with a call, of which there may be `most`.
@@ -366,7 +370,11 @@ fn missing(member: &str) -> Invalid {
 impl Asked {
     /// The question over these entities, which it borrows: what asks it gives them back.
     pub(super) fn with(self, entities: &mut Entities) -> Reading {
-        let Self { scope, context } = self;
+        let Self {
+            scope,
+            context,
+            expires_at,
+        } = self;
         let outside = |member: &str, message: String, scope| {
             Reading::OutsideSchema(Box::new(scope), format!("{member}: {message}"))
         };
@@ -387,7 +395,7 @@ impl Asked {
             context,
             entities,
             consistency: Consistency::default(),
-            expires_at: None,
+            expires_at,
         }))
     }
 }
