@@ -8,7 +8,7 @@ use identity::Issuers;
 use identity::config::IssuerConfig;
 use listener::head::HeadLimits;
 use listener::requests::{Found, Requests};
-use pdp::{Pdp, PoliciesConfig};
+use pdp::{Authzen, AuthzenConfig, Pdp, PoliciesConfig};
 use serde_json::{Map, json};
 use std::sync::{Arc, LazyLock};
 
@@ -18,6 +18,8 @@ const OWNER: &str = "owner";
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Algorithm::Es256, "fuzz").unwrap());
 static ISSUERS: LazyLock<Arc<Issuers>> = LazyLock::new(issuers);
 static PDP: LazyLock<Arc<Pdp>> = LazyLock::new(policies);
+static AUTHZEN: LazyLock<Authzen> =
+    LazyLock::new(|| Authzen::new(&AuthzenConfig::default(), PDP.namespace(), PDP.snapshot().schema()).unwrap_or_else(|problems| panic!("{problems:?}")));
 
 /// A token that is good: the seed whose mutants must all be refused.
 pub(crate) fn honest_token() -> String {
@@ -73,6 +75,15 @@ pub(crate) fn native_api(bytes: &[u8]) {
 pub(crate) fn avp(bytes: &[u8]) {
     let snapshot = PDP.snapshot();
     if let Ok(Some(question)) = pdp::api::read_avp_bytes(bytes, 32, &snapshot, PDP.namespace()) {
+        let answer = PDP.decide(&snapshot, &question);
+        assert_eq!(answer.is_allow(), question.principal.to_string() == "Fuzz::User::\"owner\"" && answer.errors.is_empty());
+    }
+}
+
+/// No body panics, whichever call of AuthZEN it is for; what can be read as a question can be decided.
+pub(crate) fn authzen(bytes: &[u8]) {
+    let snapshot = PDP.snapshot();
+    for question in pdp::api::read_authzen_bytes(bytes, 32, &snapshot, &AUTHZEN) {
         let answer = PDP.decide(&snapshot, &question);
         assert_eq!(answer.is_allow(), question.principal.to_string() == "Fuzz::User::\"owner\"" && answer.errors.is_empty());
     }

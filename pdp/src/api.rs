@@ -43,6 +43,7 @@ use crate::bearer::Bearers;
 use crate::config::{ApiLimits, AvpApiConfig};
 use crate::pdp::Pdp;
 
+pub use authzen::read_bytes as read_authzen_bytes;
 pub use avp::read_bytes as read_avp_bytes;
 pub use read::{Asked, ask, read_bytes};
 pub use refusal::Refusal;

@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use crate::answer::{Answer, Source};
+use crate::search::Ended;
 
 /// The decision point's metrics.
 #[derive(Debug)]
@@ -18,6 +19,10 @@ pub(crate) struct Metrics {
     failed_closed: IntCounter,
     errors: IntCounter,
     seconds: Histogram,
+    /// By what is looked for, and why the page ended.
+    searches: IntCounterVec,
+    /// By what is looked for.
+    candidates: IntCounterVec,
     reloaded: IntCounter,
     reload_failed: IntCounter,
     policies: IntGauge,
@@ -25,6 +30,9 @@ pub(crate) struct Metrics {
     loaded_at: IntGauge,
     verified_at: IntGauge,
 }
+
+/// What searches look for.
+const SOUGHT: [&str; 3] = ["subject", "resource", "action"];
 
 // === impl Metrics ===
 
@@ -51,6 +59,26 @@ impl Metrics {
                 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 2e-1,
             ]),
         )?;
+        let searches = IntCounterVec::new(
+            Opts::new(
+                "portcullis_searches_total",
+                "Pages of searches, by what was looked for and why the page ended: there was no more (complete), it was full, or it would have cost more than its ceiling",
+            ),
+            &["sought", "ended"],
+        )?;
+        let candidates = IntCounterVec::new(
+            Opts::new(
+                "portcullis_search_candidates_total",
+                "Candidates that searches decided about, by what was looked for",
+            ),
+            &["sought"],
+        )?;
+        for sought in SOUGHT {
+            candidates.with_label_values(&[sought]);
+            for ended in Ended::ALL {
+                searches.with_label_values(&[sought, ended.name()]);
+            }
+        }
         let gauge = |name: &str, help: &str| IntGauge::new(name, help);
         let metrics = Self {
             allowed: decisions.with_label_values(&["ALLOW", Source::Engine.name()]),
@@ -63,6 +91,8 @@ impl Metrics {
                 "Decisions during which some policy could not be evaluated, or that could not be asked",
             )?,
             seconds,
+            searches,
+            candidates,
             reloaded: reloads.with_label_values(&["ok"]),
             reload_failed: reloads.with_label_values(&["failed"]),
             policies: gauge("portcullis_policies", "Policies that decide")?,
@@ -83,6 +113,8 @@ impl Metrics {
         registry.register(Box::new(reloads))?;
         registry.register(Box::new(metrics.errors.clone()))?;
         registry.register(Box::new(metrics.seconds.clone()))?;
+        registry.register(Box::new(metrics.searches.clone()))?;
+        registry.register(Box::new(metrics.candidates.clone()))?;
         for gauge in [
             &metrics.policies,
             &metrics.entities,
@@ -107,6 +139,14 @@ impl Metrics {
             self.errors.inc();
         }
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn searched(&self, sought: &'static str, candidates: usize, ended: Ended) {
+        let labels = [sought, ended.name()];
+        self.searches.with_label_values(&labels).inc();
+        self.candidates
+            .with_label_values(&[sought])
+            .inc_by(candidates as u64);
     }
 
     pub(crate) fn loaded(&self, policies: usize, entities: usize) {

@@ -21,6 +21,7 @@ use crate::namespace::Namespace;
 use crate::one_line::one_line;
 use crate::question::Question;
 use crate::scan::{Found, Scan};
+use crate::search::Ended;
 use crate::snapshot::{Seen, Snapshot};
 use crate::verify::Verifier;
 
@@ -223,6 +224,11 @@ impl Pdp {
     /// for all. Where it disagrees the answer is Deny.
     pub fn verify(&self, share: f64) {
         self.verifier.set_share(share);
+    }
+
+    /// Counts one page of a search for subjects, resources or actions (`sought`).
+    pub(crate) fn searched(&self, sought: &'static str, candidates: usize, ended: Ended) {
+        self.metrics.searched(sought, candidates, ended);
     }
 
     /// Keeps answers from now on, and gives them again to questions that are the same in all that the

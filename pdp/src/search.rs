@@ -28,8 +28,18 @@ pub(crate) struct Page<T> {
     pub(crate) candidates: usize,
     /// The last of them.
     pub(crate) last: Option<T>,
-    /// Whether candidates are left.
-    pub(crate) more: bool,
+    pub(crate) ended: Ended,
+}
+
+/// Why a page holds no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// There are no more candidates.
+    Complete,
+    /// It has all the results that were asked for.
+    Full,
+    /// It would cost more than its ceiling.
+    Ceiling,
 }
 
 /// One page of `candidates`. Unless nothing may be found, at least one is decided, so that page by
@@ -45,12 +55,15 @@ pub(crate) async fn page<T: Clone>(
         found: Vec::new(),
         candidates: 0,
         last: None,
-        more: false,
+        ended: Ended::Complete,
     };
     for candidate in candidates {
-        let is_full = page.found.len() >= ceiling.results || page.candidates >= ceiling.candidates;
-        if is_full || (page.candidates > 0 && !pace.step().await) {
-            page.more = true;
+        if page.found.len() >= ceiling.results {
+            page.ended = Ended::Full;
+            return page;
+        }
+        if page.candidates >= ceiling.candidates || (page.candidates > 0 && !pace.step().await) {
+            page.ended = Ended::Ceiling;
             return page;
         }
         page.candidates += 1;
@@ -60,6 +73,30 @@ pub(crate) async fn page<T: Clone>(
         page.last = Some(candidate);
     }
     page
+}
+
+// === impl Page ===
+
+impl<T> Page<T> {
+    /// Whether there may be more.
+    pub(crate) fn more(&self) -> bool {
+        self.ended != Ended::Complete
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    pub(crate) const ALL: [Self; 3] = [Self::Complete, Self::Full, Self::Ceiling];
+
+    /// As metrics name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Full => "full",
+            Self::Ceiling => "ceiling",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -89,19 +126,19 @@ mod tests {
             ..WIDE
         };
         let nothing = Ceiling { results: 0, ..WIDE };
-        for (what, ceiling, found, decided, more) in [
-            ("none", WIDE, 5, 10, false),
-            ("results", results, 2, 3, true),
-            ("candidates", candidates, 2, 4, true),
-            ("time", cpu, 1, 1, true),
-            ("nothing to be found", nothing, 0, 0, true),
+        for (what, ceiling, found, decided, ended) in [
+            ("none", WIDE, 5, 10, Ended::Complete),
+            ("results", results, 2, 3, Ended::Full),
+            ("candidates", candidates, 2, 4, Ended::Ceiling),
+            ("time", cpu, 1, 1, Ended::Ceiling),
+            ("nothing to be found", nothing, 0, 0, Ended::Full),
         ] {
             let page = even(0, 10, ceiling).await;
-            let got = (page.found.len(), page.candidates, page.more);
-            assert_eq!(got, (found, decided, more), "{what}");
+            let got = (page.found.len(), page.candidates, page.ended);
+            assert_eq!(got, (found, decided, ended), "{what}");
             assert_eq!(page.last, u32::checked_sub(decided as u32, 1), "{what}");
         }
-        assert!(!even(0, 0, nothing).await.more);
+        assert!(!even(0, 0, nothing).await.more());
     }
 
     #[tokio::test]
@@ -117,8 +154,9 @@ mod tests {
                 let (mut all, mut from) = (Vec::new(), 0);
                 loop {
                     let page = even(from, 100, ceiling).await;
+                    let more = page.more();
                     all.extend(page.found);
-                    let Some(last) = page.last.filter(|_| page.more) else {
+                    let Some(last) = page.last.filter(|_| more) else {
                         break;
                     };
                     from = last + 1;

@@ -659,6 +659,15 @@ fn the_decision_log_tells_of_everything_once() {
     let [event] = &events("search")[..] else { panic!("one event") };
     assert_eq!((&event["search"], &event["principal"]), (&json!("subject"), &json!("user")));
     assert_eq!((&event["candidates"], &event["found"], &event["more"]), (&json!(30), &json!(15), &json!(true)));
+    let metrics = get(sidecar.telemetry(), "/metrics", "").text();
+    for line in [
+        "portcullis_searches_total{ended=\"ceiling\",sought=\"subject\"} 1",
+        "portcullis_searches_total{ended=\"complete\",sought=\"action\"} 1",
+        "portcullis_searches_total{ended=\"full\",sought=\"resource\"} 0",
+        "portcullis_search_candidates_total{sought=\"subject\"} 30",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
     let [event] = &events("actions")[..] else { panic!("one event") };
     assert_eq!((&event["search"], &event["candidates"], &event["found"]), (&json!("action"), &json!(2), &json!(1)));
 }

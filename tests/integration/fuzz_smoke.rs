@@ -109,6 +109,20 @@ fn aws_requests() {
 }
 
 #[test]
+fn authzen_requests() {
+    smoke(
+        "authzen",
+        &[
+            br#"{"subject":{"type":"User","id":"owner","properties":{"x":[1]}},"action":{"name":"see","properties":{"soft":true}},"resource":{"type":"Thing","id":"1"},"context":{"a":1,"b":"x","c":["y"]}}"#,
+            br#"{"subject":{"type":"User","id":"other"},"action":{"name":"see"},"evaluations":[{"resource":{"type":"Thing","id":"1"}},{"resource":{"type":"Fuzz::Thing","id":"\u0000"},"context":{"a":1.0}}],"options":{"evaluations_semantic":"deny_on_first_deny","explain":true}}"#,
+            br#"{"subject":{"type":"User"},"action":{"name":"see"},"resource":{"type":"Thing","id":"1"},"page":{"limit":2,"token":"eyJhIjoxfQ"}}"#,
+            br#"{"subject":{"type":"User","id":"owner"},"resource":{"type":"Thing","id":"1"},"context":{},"page":{}}"#,
+        ],
+        entries::authzen,
+    );
+}
+
+#[test]
 fn request_heads() {
     smoke(
         "request_head",

@@ -41,12 +41,16 @@ use serde_json::json;
 use settings::{Address, ByteSize};
 
 pub use self::config::{AuthzenConfig, SearchLimits};
+use self::read::Reader;
 use self::types::Types;
-use super::body;
+use self::wire::{EvaluationBody, EvaluationsBody};
 use super::openapi::{JSON, Operation, Schemas};
 use super::refusal::Refusal;
 use super::wire::RefusalBody;
+use super::{body, read as json};
 use crate::namespace::Namespace;
+use crate::question::Question;
+use crate::snapshot::Snapshot;
 
 /// The id of the policy store, under which everything stands once more.
 const STORE: &str = "default";
@@ -94,6 +98,33 @@ impl Authzen {
         }
         self
     }
+}
+
+/// Reads a body as every call of AuthZEN does, as far as one reads it. The questions that it holds. For
+/// fuzzing: no bytes may make it panic.
+pub fn read_bytes(
+    body: &[u8],
+    nesting: usize,
+    snapshot: &Snapshot,
+    authzen: &Authzen,
+) -> Vec<Question> {
+    let reader = Reader {
+        snapshot,
+        types: &authzen.types,
+    };
+    search::read_bytes(body, nesting, reader, &authzen.search);
+    let Ok(body) = json::parse_object::<EvaluationsBody<'_>>(body, nesting) else {
+        return Vec::new();
+    };
+    let (items, common) = body.split();
+    let items = items.iter().filter_map(|item| {
+        let item: EvaluationBody<'_> = json::parse_object(item.get().as_bytes(), nesting).ok()?;
+        reader.asked(item.or(&common)).ok()
+    });
+    let mut asked: Vec<_> = items.collect();
+    asked.extend(reader.asked(common).ok());
+    let questions = asked.into_iter().filter_map(|asked| asked.question.ok());
+    questions.map(|question| *question).collect()
 }
 
 /// Where an operation is served, and the id that programs know it by.

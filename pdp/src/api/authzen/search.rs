@@ -30,7 +30,7 @@ use super::{At, SearchLimits, refused, refuses};
 use crate::decision_log::Searched;
 use crate::pdp::Pdp;
 use crate::question::Question;
-use crate::search::{Ceiling, Page, page};
+use crate::search::{Ceiling, Ended, Page, page};
 use crate::snapshot::Snapshot;
 
 pub(super) fn subjects_operation(schemas: &mut Schemas, (path, id): At) -> Operation {
@@ -121,6 +121,34 @@ async fn actions(
     match Call::begin(&api, &id, request).await {
         Ok(call) => respond(call.actions().await),
         Err(refusal) => refused(&refusal),
+    }
+}
+
+/// Reads a body as every search does, up to the deciding.
+pub(super) fn read_bytes(body: &[u8], nesting: usize, reader: Reader<'_>, limits: &SearchLimits) {
+    if let Ok(body) = read::parse_object::<SubjectSearchBody>(body, nesting) {
+        let question = (&body.subject, &body.action, &body.resource, &body.context);
+        let question = QuestionDigest::of("subject", &question);
+        let _ = Wanted::new(question, body.page, limits);
+        let _ = reader.sought("subject", body.subject);
+        let _ = reader.described("resource", body.resource);
+        if let Ok((action, about)) = reader.action(body.action) {
+            let _ = reader.context(&action, body.context, about);
+        }
+    }
+    if let Ok(body) = read::parse_object::<ResourceSearchBody>(body, nesting) {
+        let question = (&body.subject, &body.action, &body.resource, &body.context);
+        let question = QuestionDigest::of("resource", &question);
+        let _ = Wanted::new(question, body.page, limits);
+        let _ = reader.described("subject", body.subject);
+        let _ = reader.sought("resource", body.resource);
+    }
+    if let Ok(body) = read::parse_object::<ActionSearchBody>(body, nesting) {
+        let question = (&body.subject, &body.resource, &body.context);
+        let question = QuestionDigest::of("action", &question);
+        let _ = Wanted::new(question, body.page, limits);
+        let _ = reader.described("subject", body.subject);
+        let _ = reader.described("resource", body.resource);
     }
 }
 
@@ -329,11 +357,12 @@ impl<'a> Call<'a> {
             resource,
             candidates: page.candidates,
             found: page.found.len(),
-            more: page.more,
+            more: page.more(),
             revision: self.snapshot.revision(),
             took: self.began.elapsed(),
         }
         .record();
+        self.api.pdp.searched(sought, page.candidates, page.ended);
     }
 }
 
@@ -419,7 +448,8 @@ impl Wanted {
     }
 
     fn results(self, page: Page<String>, result: impl FnMut(String) -> ResultBody) -> ResultsBody {
-        let next_token = if page.more {
+        let more = page.more();
+        let next_token = if more {
             let Cursor { limit, after } = self.cursor;
             let after = page.last.or(after);
             Cursor { limit, after }.token(self.question)
@@ -431,7 +461,7 @@ impl Wanted {
             count: page.found.len(),
         };
         ResultsBody {
-            page: (self.explicit || page.more).then_some(info),
+            page: (self.explicit || more).then_some(info),
             results: page.found.into_iter().map(result).collect(),
         }
     }
@@ -451,6 +481,6 @@ fn nothing() -> Page<String> {
         found: Vec::new(),
         candidates: 0,
         last: None,
-        more: false,
+        ended: Ended::Complete,
     }
 }
