@@ -14,7 +14,11 @@ use crate::harness::workspace::Workspace;
 use crate::harness::{PATIENCE, http2, until};
 use crate::websockets::{asking, echo, echoes, open, with_upgrades};
 use http_body_util::BodyExt as _;
+use identity::Standing;
+use prometheus::Registry;
 use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -166,6 +170,7 @@ fn everything_ends_with_the_right_to_it() {
     assert!(stayed.is_open(), "somebody else's");
     let metrics = get(sidecar.telemetry(), "/metrics", "").text();
     assert!(metrics.contains("portcullis_vigils_open 1\n"), "one token has something open");
+    until("the end of all others towards the upstream", PATIENCE, || (upstream.open_connections() == 3).then_some(()));
     drop(stayed);
     until("the end of the vigil", PATIENCE, || get(sidecar.telemetry(), "/metrics", "").text().contains("portcullis_vigils_open 0\n").then_some(()));
 }
@@ -279,6 +284,35 @@ fn an_announcement_beats_the_answer_under_way() {
     });
     assert_eq!(status(), 403, "nor is it kept");
     assert_eq!(cognito.asked(), 2);
+}
+
+/// Whoever changes users through this very code tells all instances.
+#[test]
+fn an_instance_tells_the_others() {
+    let (upstream, cognito, redis) = (Upstream::with(last), Cognito::start(), Redis::start());
+    let url = json!({"url": redis.url(), "timeout": "5s"});
+    let workspace = pack(&upstream)
+        .set("/streams/revalidate", json!("15s"))
+        .set("/cognito", cognito.config())
+        .set("/redis", url.clone())
+        .set("/issuers/0/user_status", json!("cognito"));
+    let sidecar = Sidecar::start(&workspace);
+    until("the subscription", PATIENCE, || (redis.ask(&["PUBSUB", "NUMSUB", CHANNEL]) == listening(1)).then_some(()));
+    let token = KEYS.token(&claims("rita", &["reader"]));
+    let mut tunnel = open(&sidecar, TARGET, &asking(&token));
+    cognito.disable("rita");
+    http2::runtime().block_on(async {
+        let (redis, cognito) = (serde_json::from_value(url).unwrap(), serde_json::from_value(cognito.config()).unwrap());
+        let standing = Standing::new(Some(&redis), Some(&cognito), Path::new("."), &Registry::new()).unwrap();
+        let standing = Arc::new(standing);
+        let running = tokio::spawn(Arc::clone(&standing).run(std::future::pending()));
+        while standing.invalidate_user("rita").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        running.abort();
+    });
+    assert!(tunnel.is_closed(SOON));
+    assert_eq!(get(sidecar.proxy(), TARGET, &format!("Authorization: Bearer {token}\r\n")).code(), "user_disabled");
 }
 
 /// Who changes a user says so, and every instance knows at once: requests are refused, what is open ends.
