@@ -72,6 +72,9 @@ pub(crate) enum StartError {
     /// The system gave no random numbers, or two parts registered one metric.
     #[error("cannot start the proxy: {0}")]
     Proxy(proxy::StartError),
+    /// What is told of the gRPC services cannot be read: a defect of ours.
+    #[error("cannot describe the gRPC services: {0}")]
+    Descriptors(#[from] ext_authz::DescriptorError),
     /// Two parts registered one metric: a defect of ours.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -145,7 +148,7 @@ impl Bound {
                     let Some(checker) = checker.clone() else {
                         continue;
                     };
-                    let service = GrpcService::new(checker).await;
+                    let service = GrpcService::new(checker).await?;
                     let serving = listener.serve(service, ext_authz::refuse_grpc, drain);
                     servers.spawn(serving.instrument(span));
                 }
@@ -260,6 +263,7 @@ impl System {
                 problems.extend(fit.problems);
             }
             let routes = keep(config.route_table(pdp.namespace()), &mut problems);
+            let sets = keep(config.route_set_tables(pdp.namespace()), &mut problems);
             let principals =
                 Principals::new(&config.issuers, pdp.namespace()).map_err(|mistakes| {
                     let placed = |(key, message): (String, String)| config.problem(&key, message);
@@ -274,13 +278,14 @@ impl System {
                     mistakes.into_iter().map(placed).collect()
                 });
             let authzen = keep(authzen, &mut problems);
-            Some((pdp, routes?, principals?, authzen?))
+            Some((pdp, (routes?, sets?), principals?, authzen?))
         });
         match (issuers, standing, parts) {
-            (Some(issuers), Some(standing), Some((pdp, routes, principals, authzen)))
+            (Some(issuers), Some(standing), Some((pdp, (routes, sets), principals, authzen)))
                 if problems.is_empty() =>
             {
                 let gate = Gate::new(routes, Arc::clone(&issuers), principals, Arc::clone(&pdp))
+                    .with_route_sets(sets)
                     .asking(Arc::clone(&standing))
                     .measured(registry)?;
                 Ok(Self {

@@ -3,6 +3,8 @@
 mod later;
 mod validate;
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use admin_api::check::{Finding, Place};
@@ -33,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) streams: StreamsConfig,
     pub(crate) policies: PoliciesConfig,
     pub(crate) routes: Routes,
+    /// Further sets of routes, for Envoy to choose from.
+    pub(crate) route_sets: BTreeMap<String, Routes>,
     pub(crate) issuers: Vec<IssuerConfig>,
     pub(crate) redis: Option<RedisConfig>,
     pub(crate) cognito: Option<CognitoConfig>,
@@ -78,6 +82,8 @@ impl Listen {
 /// The routes, wherever they were written.
 #[derive(Debug)]
 pub(crate) struct Routes {
+    /// Where the configuration names them, such as `routes`.
+    key: String,
     pub(crate) list: Vec<RouteConfig>,
     /// The file of their own, when they have one.
     places: Option<Document<()>>,
@@ -248,21 +254,21 @@ impl Config {
         self.places.base()
     }
 
-    /// A problem of a key of the routes, such as `routes[0].match`, with its place in whichever file they stand in.
-    pub(crate) fn route_problem(&self, key: &str, message: impl Into<String>) -> Problem {
-        self.routes
-            .places
-            .as_ref()
-            .unwrap_or(&self.places)
-            .problem(key, message)
+    /// A problem of a key of routes, such as `routes[0].match`, with its place in whichever file they stand in.
+    fn route_problem(&self, routes: &Routes, key: &str, message: impl Into<String>) -> Problem {
+        let (places, key) = routes.place(&self.places, key);
+        places.problem(&key, message)
     }
 
     /// Holds routes and issuers against a schema: what of them cannot work with it, and what is probably not meant.
     pub(crate) fn fit(&self, schema: &Schema, namespace: &Namespace) -> Fit {
+        let sets = self.route_sets.iter();
+        let sets: Vec<_> = sets.map(|(name, set)| (&**name, &*set.list)).collect();
         let findings = admin_api::check(&admin_api::Parts {
             schema,
             namespace,
             routes: &self.routes.list,
+            route_sets: &sets,
             issuers: &self.issuers,
         });
         let authzen = self.authzen.problems(namespace, Some(schema));
@@ -271,7 +277,11 @@ impl Config {
             .map(|(key, message)| self.problem(&format!("authzen.{key}"), message));
         let place = |finding: Finding| match finding.place {
             Place::Configuration(key) => self.problem(&key, finding.message),
-            Place::Routes(key) => self.route_problem(&key, finding.message),
+            Place::Routes(key) => self.route_problem(&self.routes, &key, finding.message),
+            Place::RouteSet(name, key) => {
+                let routes = self.route_sets.get(&name).unwrap_or(&self.routes);
+                self.route_problem(routes, &key, finding.message)
+            }
             Place::Schema => {
                 let file = self
                     .policies
@@ -297,12 +307,47 @@ impl Config {
     /// # Errors
     /// Every mistake in them; there is none after [`Config::load`].
     pub(crate) fn route_table(&self, namespace: &Namespace) -> Result<RouteTable, Vec<Problem>> {
-        RouteTable::compile(&self.routes.list, namespace).map_err(|problems| {
+        self.compile(&self.routes, namespace)
+    }
+
+    /// The further sets of routes, likewise.
+    ///
+    /// # Errors
+    /// The mistakes in the first set that has any.
+    pub(crate) fn route_set_tables(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<HashMap<String, RouteTable>, Vec<Problem>> {
+        self.route_sets
+            .iter()
+            .map(|(name, routes)| Ok((name.clone(), self.compile(routes, namespace)?)))
+            .collect()
+    }
+
+    fn compile(&self, routes: &Routes, namespace: &Namespace) -> Result<RouteTable, Vec<Problem>> {
+        RouteTable::compile(&routes.list, namespace).map_err(|problems| {
             problems
                 .into_iter()
-                .map(|(key, message)| self.route_problem(&key, message))
+                .map(|(key, message)| self.route_problem(routes, &key, message))
                 .collect()
         })
+    }
+}
+
+// === impl Routes ===
+
+impl Routes {
+    /// The document in which a key such as `routes[0].match` stands, and what it is called there.
+    fn place<'a, 'k>(
+        &'a self,
+        configuration: &'a Document<()>,
+        key: &'k str,
+    ) -> (&'a Document<()>, Cow<'k, str>) {
+        match (&self.places, key.strip_prefix("routes")) {
+            (Some(places), _) => (places, Cow::Borrowed(key)),
+            (None, Some(rest)) => (configuration, Cow::Owned(format!("{}{rest}", self.key))),
+            (None, None) => (configuration, Cow::Borrowed(key)),
+        }
     }
 }
 

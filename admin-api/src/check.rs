@@ -20,6 +20,8 @@ pub struct Parts<'a> {
     pub namespace: &'a Namespace,
     /// What is asked.
     pub routes: &'a [RouteConfig],
+    /// Further sets of it, by their names.
+    pub route_sets: &'a [(&'a str, &'a [RouteConfig])],
     /// Who asks.
     pub issuers: &'a [IssuerConfig],
 }
@@ -49,6 +51,8 @@ pub enum Place {
     Configuration(String),
     /// At a key of the routes, wherever they are written, such as `routes[0].action`.
     Routes(String),
+    /// At a key of a further set of routes: the set's name, and the key as for [`Place::Routes`].
+    RouteSet(String, String),
     /// In the schema.
     Schema,
 }

@@ -49,23 +49,24 @@ impl ActiveUser {
     pub fn record_of_bearer(&self) -> Option<&UserRecord> {
         match self.kind() {
             CallerKind::User => self.record.as_deref(),
-            CallerKind::Service => None,
+            CallerKind::Service | CallerKind::Workload => None,
         }
     }
 
     /// What the user directory says of the user that the bearer, a service, acts for.
     pub fn record_of_acted_for(&self) -> Option<&UserRecord> {
         match self.kind() {
-            CallerKind::User => None,
+            CallerKind::User | CallerKind::Workload => None,
             CallerKind::Service => self.record.as_deref(),
         }
     }
 
-    /// Whether a person or a service is calling.
+    /// Whether a person, a service or a workload is calling.
     pub fn kind(&self) -> CallerKind {
         match self.identity.kind {
             Kind::Cognito | Kind::FirstParty => CallerKind::User,
             Kind::Service => CallerKind::Service,
+            Kind::Spiffe => CallerKind::Workload,
         }
     }
 }

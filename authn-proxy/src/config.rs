@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use ext_authz::ExtAuthzConfig;
+pub use ext_authz::{ExtAuthzConfig, JwtAuthnConfig};
 pub use rate_limit::{Rate, RateLimitConfig};
 pub use routes::{CallerKind, ResourceConfig, RouteConfig, RouteFile, RoutesConfig};
 pub use streams::StreamsConfig;

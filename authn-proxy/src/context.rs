@@ -28,6 +28,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) token: Option<&'a Identity>,
     /// The user that the caller, a service, acts for.
     pub(crate) on_behalf_of: Option<&'a EntityUid>,
+    /// The workload that the request came from, whoever is calling through it.
+    pub(crate) workload: Option<&'a EntityUid>,
 }
 
 /// What an enforcement point sees of a request.
@@ -52,7 +54,10 @@ enum Fact<'a> {
 /// The user that a service acts for, in a context.
 pub(crate) const ON_BEHALF_OF: &str = "on_behalf_of";
 
-/// The records of facts and their members. Beside them stand `now` and `on_behalf_of`.
+/// The workload that a request came from, in a context.
+pub(crate) const WORKLOAD: &str = "workload";
+
+/// The records of facts and their members. Beside them stand `now`, `on_behalf_of` and `workload`.
 const RECORDS: [(&str, &[&str]); 2] = [
     (
         "http",
@@ -105,7 +110,7 @@ impl Facts<'_> {
             let value = RestrictedExpression::new_record(members).ok()?;
             Some(((*record).to_owned(), value))
         });
-        let tops = ["now", ON_BEHALF_OF]
+        let tops = ["now", ON_BEHALF_OF, WORKLOAD]
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), express_naturally(self.top(name)?))));
         Context::from_pairs(records.chain(tops)).map_err(|error| error.to_string())
@@ -140,6 +145,7 @@ impl Facts<'_> {
                 Some(Fact::Instant(now.duration_since(UNIX_EPOCH).ok()?))
             }
             ON_BEHALF_OF => self.on_behalf_of.map(Fact::Entity),
+            WORKLOAD => self.workload.map(Fact::Entity),
             _ => None,
         }
     }

@@ -11,7 +11,6 @@
 mod deadline;
 mod grpc;
 mod http_service;
-mod request_log;
 mod verdict;
 mod wire;
 
@@ -24,8 +23,9 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
 
 pub use grpc::{GrpcService, refuse as refuse_grpc};
 pub use http_service::{HttpService, refuse as refuse_http};
+pub use tonic_reflection::server::Error as DescriptorError;
 
-use crate::config::{ExtAuthzConfig, ForwardedConfig};
+use crate::config::{ExtAuthzConfig, ForwardedConfig, JwtAuthnConfig};
 use crate::decide::Permit;
 use crate::forwarded::TrustedPeers;
 use crate::gate::{Client, Gate};
@@ -34,7 +34,7 @@ use crate::headers::reserved::{IDENTITY, OVERRIDES};
 use crate::path::CanonicalPath;
 use crate::proxy::random;
 use crate::rejection::{Realm, Reason, Rejection};
-use crate::request_log::RequestId;
+use crate::request_log::{Decided, Event, OK, RequestId};
 use verdict::Passed;
 
 /// What both forms of the service share. Clones of them share it.
@@ -46,6 +46,8 @@ pub struct Checker {
     reserved: ReservedNames,
     deadline: Duration,
     path_prefix: String,
+    /// The filter of Envoy's whose word is taken for a token.
+    jwt_authn: Option<JwtAuthnConfig>,
     metrics: Metrics,
     /// The first half of every request id.
     process: u64,
@@ -95,6 +97,7 @@ impl Checker {
             reserved: ReservedNames::fixed(&[IDENTITY, OVERRIDES]),
             deadline: config.deadline.0,
             path_prefix: config.path_prefix.clone(),
+            jwt_authn: config.jwt_authn.clone(),
             metrics: Metrics::register(registry)?,
             process,
             checks: AtomicU64::new(0),
@@ -129,15 +132,28 @@ impl Checker {
     ) -> Result<Passed, Rejection> {
         let took = check.started.elapsed();
         self.metrics.seconds.observe(took.as_secs_f64());
-        let code = match &admitted {
-            Ok(_) => "ok",
-            Err(rejection) => rejection.code(),
-        };
+        let rejection = admitted.as_ref().err();
+        let code = rejection.map_or(OK, Rejection::code);
         self.metrics
             .checks
             .with_label_values(&[check.surface, code])
             .inc();
-        request_log::log(check, head, &admitted, took);
+        let event = Event {
+            request_id: &check.id,
+            surface: check.surface,
+            client: check.client.address,
+            method: head.map(|head| &head.method),
+            target: head.map(|head| &head.uri),
+            decided: admitted.as_ref().map_or_else(Decided::no, Decided::yes),
+            status: rejection.map(Rejection::status),
+            code,
+            cause: rejection.and_then(Rejection::cause),
+            received: None,
+            sent: None,
+            latency: took,
+            total: None,
+        };
+        event.emit();
         let headers = head.map(|head| &head.headers);
         admitted.map(|permit| Passed::new(permit, headers, &self.reserved, &check.id))
     }

@@ -29,6 +29,9 @@ pub(crate) const ISSUERS: &str = r#"
     "type": "User", "id": "sub", "groups": { "claim": "roles", "type": "Role" },
     "attributes": { "user_type": "user_type", "region": { "store": true } }
   }
+}, {
+  "name": "mesh", "kind": "spiffe", "trust_domains": ["cluster.local"],
+  "principal": { "type": "Workload", "id": "spiffe_id", "attributes": { "account": "service_account" } }
 }]"#;
 
 pub(crate) const SCHEMA: &str = r#"
@@ -43,6 +46,10 @@ namespace Fortress {
     token: { issuer: String, scopes: Set<String>, issued_at: Long, expires_at: datetime },
     now: datetime
   } };
+  entity Workload { account?: String };
+  action relay appliesTo { principal: [User, Workload], resource: [User, Workload], context: { workload?: Workload } };
+  action relayed appliesTo { principal: [User, Workload], resource: User, context: { workload: String } };
+  action told appliesTo { principal: Workload, resource: User, context: { token?: { scopes: Set<String> } } };
   action beyond appliesTo { principal: User, resource: User, context: { weather: String } };
 }"#;
 
@@ -56,6 +63,12 @@ pub(crate) const ENTITIES: &str = r#"[
     "parents": [{ "type": "Fortress::Role", "id": "admin" }, { "type": "Fortress::Team", "id": "blue" }] },
   { "uid": { "type": "Fortress::Note", "id": "n1" }, "attrs": { "owner": "alice" }, "parents": [] }
 ]"#;
+
+/// A further set of routes, named `other`.
+const OTHER_ROUTES: &str = r#"
+routes:
+  - { match: "GET /other", public: true }
+"#;
 
 /// A gate and the means to come to it.
 pub(crate) struct World {
@@ -87,12 +100,14 @@ impl World {
         .unwrap();
         let pdp = Pdp::open(&policies, &registry).unwrap();
         let issuers: Vec<IssuerConfig> = serde_json::from_str(ISSUERS).unwrap();
+        let sets = [("other".to_owned(), compile(OTHER_ROUTES))].into();
         let gate = Gate::new(
             compile(routes),
             Issuers::new(&issuers, folder.path(), &registry).unwrap(),
             Principals::new(&issuers, pdp.namespace()).unwrap(),
             Arc::clone(&pdp),
-        );
+        )
+        .with_route_sets(sets);
         Self {
             gate,
             pdp,
@@ -121,8 +136,17 @@ impl World {
         request: &str,
         token: Option<&str>,
     ) -> Result<Permit, Rejection> {
-        let head = head(request, token);
-        self.gate.admit(&head, &Client::default()).await
+        self.admit_from(request, token, &Client::default()).await
+    }
+
+    /// The same of somebody of whom more is known.
+    pub(crate) async fn admit_from(
+        &self,
+        request: &str,
+        token: Option<&str>,
+        client: &Client<'_>,
+    ) -> Result<Permit, Rejection> {
+        self.gate.admit(&head(request, token), client).await
     }
 
     /// Replaces the policies and has the decision point read them.

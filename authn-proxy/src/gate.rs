@@ -4,7 +4,7 @@
 //! costs a signature check, and a bad token is never put to the policies.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,14 +13,14 @@ use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
 use http::request::Parts;
 use http::{Method, Uri};
 use identity::config::Kind;
-use identity::{ActingFor, Identity, Issuers, Standing};
+use identity::{ActingFor, Identity, Issuers, Standing, VouchedClaims};
 use pdp::{Consistency, ContextKind, ContextShape, Pdp, Question, Snapshot};
 use prometheus::Registry;
 
 use crate::active::{self, ActiveUser};
 use crate::config::CallerKind;
-use crate::context::{Facts, ON_BEHALF_OF, RequestFacts};
-use crate::credentials;
+use crate::context::{Facts, ON_BEHALF_OF, RequestFacts, WORKLOAD};
+use crate::credentials::{self, CredentialFault};
 use crate::decide::{self, Case, Permit};
 use crate::path::CanonicalPath;
 use crate::principal::{Mapping, Principals};
@@ -36,6 +36,8 @@ mod tests;
 #[derive(Debug)]
 pub struct Gate {
     routes: RouteTable,
+    /// Further sets of routes by their names, for those who ask with one.
+    route_sets: HashMap<String, RouteTable>,
     issuers: Arc<Issuers>,
     standing: Arc<Standing>,
     principals: Principals,
@@ -53,6 +55,20 @@ pub struct Client<'a> {
     pub counted: Option<IpAddr>,
     /// The host that the client meant to reach.
     pub host: Option<&'a str>,
+    /// What a proxy whose word counts has verified of the client.
+    pub vouched: Vouched<'a>,
+    /// The set of routes that the request is held to; none for the common one. Chosen by a proxy in front of us, never by
+    /// the client.
+    pub route_set: Option<&'a str>,
+}
+
+/// What a proxy whose word counts has verified, and we have not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vouched<'a> {
+    /// The claims of a token.
+    pub claims: Option<&'a VouchedClaims>,
+    /// The name in the client's certificate.
+    pub certificate: Option<&'a str>,
 }
 
 /// The methods that a route for `*` stands for, beside those that other routes name.
@@ -81,6 +97,7 @@ impl Gate {
     ) -> Self {
         Self {
             routes,
+            route_sets: HashMap::new(),
             issuers,
             standing: Arc::default(),
             principals,
@@ -109,14 +126,20 @@ impl Gate {
         &self.standing
     }
 
+    /// The same, with further sets of routes.
+    pub fn with_route_sets(self, route_sets: HashMap<String, RouteTable>) -> Self {
+        Self { route_sets, ..self }
+    }
+
     /// Takes a request through every step.
     ///
     /// # Errors
     /// The refusal of the first step that did not say yes.
     pub async fn admit(&self, head: &Parts, client: &Client<'_>) -> Result<Permit, Rejection> {
-        check_method(&head.method, &self.routes)?;
+        let routes = self.routes_of(client)?;
+        check_method(&head.method, routes)?;
         let path = canonical_path(&head.uri)?;
-        let matched = find(&self.routes, &head.method, &path)?;
+        let matched = find(routes, &head.method, &path)?;
 
         let mut quotas = Quotas::default();
         let admitted = self.pass(&matched, head, &path, client, &mut quotas).await;
@@ -154,8 +177,9 @@ impl Gate {
         client: &Client<'_>,
         quotas: &mut Quotas,
     ) -> Result<Permit, Rejection> {
-        let token = credentials::bearer(&head.headers)?;
-        let identity = self.issuers.verify(token).await?;
+        let workload = client.vouched.certificate;
+        let workload = workload.and_then(|name| self.issuers.workload(name));
+        let identity = self.identify(rule, head, client, workload.as_ref()).await?;
         check_caller(rule, &identity)?;
         let user = active::activate(&self.standing, identity).await?;
         if let Some(limit) = matched.route().limit() {
@@ -170,6 +194,10 @@ impl Gate {
         // One snapshot for the facts, the decision and its reasons.
         let snapshot = self.pdp.snapshot();
         let acted_for = self.acted_for(user.identity())?;
+        let workload = workload.as_deref().and_then(|identity| {
+            let mapping = self.principals.of(identity)?;
+            Some((mapping.uid(identity), mapping, identity))
+        });
         let facts = Facts {
             request: Some(RequestFacts {
                 head,
@@ -177,8 +205,9 @@ impl Gate {
                 client,
                 now: SystemTime::now(),
             }),
-            token: Some(user.identity()),
+            token: (user.kind() != CallerKind::Workload).then(|| user.identity()),
             on_behalf_of: acted_for.as_ref().map(|(uid, _, _)| uid),
+            workload: workload.as_ref().map(|(uid, _, _)| uid),
         };
         let mut question = self.question(rule, matched, &facts, &user, &snapshot)?;
         if let Some((uid, mapping, acting)) = &acted_for {
@@ -189,6 +218,12 @@ impl Gate {
                 &snapshot,
             ));
         }
+        if let Some((uid, mapping, identity)) = workload
+            && uid != question.principal
+        {
+            let entity = mapping.entity(uid, identity, None, &snapshot);
+            question.entities.push(entity);
+        }
         let on_behalf_of = acted_for.map(|(uid, _, _)| uid);
         let case = Case {
             question,
@@ -196,6 +231,38 @@ impl Gate {
             on_behalf_of,
         };
         decide::decide(&self.pdp, &snapshot, case, matched.route(), path)
+    }
+
+    /// The routes that a request is held to.
+    fn routes_of(&self, client: &Client<'_>) -> Result<&RouteTable, Rejection> {
+        let Some(name) = client.route_set else {
+            return Ok(&self.routes);
+        };
+        let unknown = || Rejection::new(Reason::RouteNotMapped).because("no such set of routes");
+        self.route_sets.get(name).ok_or_else(unknown)
+    }
+
+    /// Who is calling. A token that reaches us is verified by us, whatever else is known: it is what the upstream sees, too.
+    /// Without one, claims that a proxy has verified count, and then the certificate, on routes that are for workloads.
+    async fn identify(
+        &self,
+        rule: &Rule,
+        head: &Parts,
+        client: &Client<'_>,
+        workload: Option<&Arc<Identity>>,
+    ) -> Result<Arc<Identity>, Rejection> {
+        match credentials::bearer(&head.headers) {
+            Ok(token) => return Ok(self.issuers.verify(token).await?),
+            Err(CredentialFault::Missing) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        if let Some(claims) = client.vouched.claims {
+            return Ok(self.issuers.vouched(claims)?);
+        }
+        match workload {
+            Some(workload) if rule.admits(CallerKind::Workload) => Ok(Arc::clone(workload)),
+            _ => Err(CredentialFault::Missing.into()),
+        }
     }
 
     /// The user that the caller acts for, and how that user becomes an entity.
@@ -233,10 +300,12 @@ impl Gate {
         let principal = mapping.uid(identity);
 
         // What the route says of a resource is for want of anything better: what is stored counts first. And it
-        // never counts for the principal or the user acted for, about whom a path, which the caller writes, must say
+        // never counts for the principal, the user acted for or the workload, about whom a path, which the caller writes, must say
         // nothing.
         let mut entities = Vec::with_capacity(3);
-        let is_person = resource == principal || facts.on_behalf_of == Some(&resource);
+        let is_person = resource == principal
+            || facts.on_behalf_of == Some(&resource)
+            || facts.workload == Some(&resource);
         if !is_person && snapshot.stored(&resource).is_none() {
             entities.push(described(&resource, given)?);
         }
@@ -319,6 +388,13 @@ fn check_caller(rule: &Rule, identity: &Identity) -> Result<(), Rejection> {
                 None => Err(Rejection::new(Reason::ActorRequired)),
             }
         }
+        Kind::Spiffe => {
+            if !rule.admits(CallerKind::Workload) {
+                return Err(forbid("the route is not for workloads"));
+            }
+            // A certificate grants no scope.
+            check_scopes(rule.scopes(), &identity.scopes)
+        }
     }
 }
 
@@ -339,6 +415,7 @@ fn context(
     let context = match (snapshot.schema(), snapshot.context_shape(action)) {
         (_, Some(shape)) => {
             check_acting(shape, facts)?;
+            check_workload(shape, facts)?;
             facts.declared(shape)
         }
         (None, None) => facts.all(),
@@ -361,6 +438,19 @@ fn check_acting(shape: &ContextShape, facts: &Facts<'_>) -> Result<(), Rejection
         (Some(user), kind) if *kind != ContextKind::Entity(user.type_name().clone()) => Err(
             forbid("the schema declares another type for `on_behalf_of`"),
         ),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the workload is of the type that the action's schema declares. Left out, the context would say that the request
+/// came from nowhere in the mesh.
+fn check_workload(shape: &ContextShape, facts: &Facts<'_>) -> Result<(), Rejection> {
+    match (shape.get(WORKLOAD), facts.workload) {
+        (Some(declared), Some(workload))
+            if declared.kind != ContextKind::Entity(workload.type_name().clone()) =>
+        {
+            Err(forbid("the schema declares another type for `workload`"))
+        }
         _ => Ok(()),
     }
 }

@@ -72,7 +72,7 @@ impl Principals {
                     let user = issuer.on_behalf_of.clone().unwrap_or_default();
                     read("on_behalf_of", &user).map(Some)
                 }
-                Kind::Cognito | Kind::FirstParty => Some(None),
+                Kind::Cognito | Kind::FirstParty | Kind::Spiffe => Some(None),
             };
             if let (Some(bearer), Some(on_behalf_of)) = (bearer, on_behalf_of) {
                 let mappings = Mappings {
@@ -101,14 +101,14 @@ impl Principals {
         self.by_issuer.get(&*identity.issuer)?.on_behalf_of.as_ref()
     }
 
-    /// A service and a user of one entity type could be taken for each other.
+    /// A service or a workload and a user of one entity type could be taken for each other.
     fn check_apart(&self, issuers: &[IssuerConfig], problems: &mut Vec<KeyedProblem>) {
         let mut users = BTreeSet::new();
         for issuer in issuers {
             let Some(mappings) = self.by_issuer.get(&issuer.name) else {
                 continue;
             };
-            if issuer.kind != Kind::Service {
+            if matches!(issuer.kind, Kind::Cognito | Kind::FirstParty) {
                 users.insert(&mappings.bearer.principal_type);
             }
             users.extend(
@@ -122,11 +122,16 @@ impl Principals {
             let Some(mappings) = self.by_issuer.get(&issuer.name) else {
                 continue;
             };
-            let service = &mappings.bearer.principal_type;
-            if issuer.kind == Kind::Service && users.contains(service) {
+            let others = match issuer.kind {
+                Kind::Service => "services",
+                Kind::Spiffe => "workloads",
+                Kind::Cognito | Kind::FirstParty => continue,
+            };
+            let entity_type = &mappings.bearer.principal_type;
+            if users.contains(entity_type) {
                 problems.push((
                     format!("issuers[{index}].principal.type"),
-                    format!("`{service}` is a type of users: services must be of another"),
+                    format!("`{entity_type}` is a type of users: {others} must be of another"),
                 ));
             }
         }

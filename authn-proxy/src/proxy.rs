@@ -228,6 +228,7 @@ impl Parts {
             address: origin.client,
             counted: origin.client,
             host: requested.as_ref().and_then(|host| host.to_str().ok()),
+            ..Client::default()
         };
         let permit = self.gate.admit(head, &client).await?;
         Ok((permit, options))

@@ -26,7 +26,7 @@ pub const TARGET: &str = "portcullis::decision";
 const MAX_PATH: usize = 256;
 
 /// The code of an exchange that went well.
-const OK: &str = "ok";
+pub(crate) const OK: &str = "ok";
 
 /// The code of an exchange that nothing else ended: the client stopped listening.
 const CLIENT_ABORTED: &str = "client_aborted";
@@ -56,12 +56,32 @@ pub(crate) struct Exchange {
 pub struct RequestId(HeaderValue);
 
 /// What was decided about a request.
-#[derive(Clone, Copy, Debug, Default)]
-struct Decided<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decided<'a> {
     /// `ALLOW`, `PUBLIC`, `DENY`, or `REFUSED` when it did not come to a decision.
-    decision: &'static str,
-    route: Option<&'a Route>,
-    asked: Option<&'a Asked>,
+    pub(crate) decision: &'static str,
+    pub(crate) route: Option<&'a Route>,
+    pub(crate) asked: Option<&'a Asked>,
+}
+
+/// All that an event says of a request, whichever enforcement point it came to. What is not known is left out.
+pub(crate) struct Event<'a> {
+    pub(crate) request_id: &'a RequestId,
+    pub(crate) surface: &'static str,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) method: Option<&'a Method>,
+    pub(crate) target: Option<&'a Uri>,
+    pub(crate) decided: Decided<'a>,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) code: &'static str,
+    pub(crate) cause: Option<&'a str>,
+    /// Bytes of the bodies; none where no body passes through us.
+    pub(crate) received: Option<u64>,
+    pub(crate) sent: Option<u64>,
+    /// Until the gate had spoken.
+    pub(crate) latency: Duration,
+    /// Until the exchange was over, where that is later.
+    pub(crate) total: Option<Duration>,
 }
 
 // === impl RequestId ===
@@ -138,12 +158,7 @@ impl Exchange {
         self.outcome = rejection.code();
         self.cause = rejection.cause().map(|cause| Cow::Owned(cause.to_owned()));
         if self.permit.is_none() {
-            let asked = rejection.decision();
-            self.log(Decided {
-                decision: if asked.is_some() { "DENY" } else { "REFUSED" },
-                route: rejection.route().map(AsRef::as_ref),
-                asked,
-            });
+            self.log(Decided::no(rejection));
         }
     }
 
@@ -198,42 +213,22 @@ impl Exchange {
 
     fn log(&mut self, decided: Decided<'_>) {
         self.logged = true;
-        if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
-            return;
-        }
-        let asked = decided.asked;
-        let answer = asked.map(|asked| &asked.answer);
-        let policies = answer.map(|answer| answer.determining_policies.join(","));
-        let path = self.target.path();
-        let path = path
-            .get(..path.floor_char_boundary(MAX_PATH))
-            .unwrap_or_default();
-        tracing::info!(
-            target: TARGET,
-            request_id = self.request_id.as_str(),
-            surface = "proxy",
-            client = self.client.map(display),
-            method = self.method.as_str(),
-            path,
-            route = decided.route.map(Route::name),
-            principal = asked.map(|asked| display(Uid(&asked.principal))),
-            on_behalf_of = asked
-                .and_then(|asked| asked.on_behalf_of.as_ref())
-                .map(|user| display(Uid(user))),
-            action = asked.map(|asked| display(Uid(&asked.action))),
-            resource = asked.map(|asked| display(Uid(&asked.resource))),
-            decision = decided.decision,
-            status = self.status.map(|status| status.as_u16()),
-            code = self.outcome,
-            cause = self.cause.as_deref(),
-            policies,
-            source = answer.map(|answer| answer.source.name()),
-            revision = answer.map(|answer| answer.revision.as_ref()),
-            received_bytes = self.upload.as_ref().map(|upload| upload.bytes()),
-            sent_bytes = self.sent,
-            latency_us = micros(self.gate.unwrap_or_default()),
-            total_us = micros(self.started.elapsed()),
-        );
+        let event = Event {
+            request_id: &self.request_id,
+            surface: "proxy",
+            client: self.client,
+            method: Some(&self.method),
+            target: Some(&self.target),
+            decided,
+            status: self.status,
+            code: self.outcome,
+            cause: self.cause.as_deref(),
+            received: self.upload.as_ref().map(|upload| upload.bytes()),
+            sent: Some(self.sent),
+            latency: self.gate.unwrap_or_default(),
+            total: Some(self.started.elapsed()),
+        };
+        event.emit();
     }
 }
 
@@ -249,16 +244,81 @@ impl Drop for Exchange {
             return;
         }
         let permit = self.permit.take();
-        let asked = permit.as_ref().and_then(Permit::decision);
-        self.log(Decided {
-            decision: match (&permit, asked) {
-                (Some(_), Some(_)) => "ALLOW",
-                (Some(_), None) => "PUBLIC",
-                (None, _) => "REFUSED",
-            },
-            route: permit.as_ref().map(|permit| permit.route().as_ref()),
+        self.log(permit.as_ref().map_or(Decided::UNDECIDED, Decided::yes));
+    }
+}
+
+// === impl Decided ===
+
+impl<'a> Decided<'a> {
+    /// A request that was gone before anything was decided.
+    const UNDECIDED: Decided<'static> = Decided {
+        decision: "REFUSED",
+        route: None,
+        asked: None,
+    };
+
+    pub(crate) fn yes(permit: &'a Permit) -> Self {
+        let asked = permit.decision();
+        Self {
+            decision: if asked.is_some() { "ALLOW" } else { "PUBLIC" },
+            route: Some(permit.route()),
             asked,
-        });
+        }
+    }
+
+    pub(crate) fn no(rejection: &'a Rejection) -> Self {
+        let asked = rejection.decision();
+        Self {
+            decision: if asked.is_some() { "DENY" } else { "REFUSED" },
+            route: rejection.route().map(AsRef::as_ref),
+            asked,
+        }
+    }
+}
+
+// === impl Event ===
+
+impl Event<'_> {
+    pub(crate) fn emit(&self) {
+        if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+            return;
+        }
+        let Decided {
+            decision,
+            route,
+            asked,
+        } = self.decided;
+        let answer = asked.map(|asked| &asked.answer);
+        let policies = answer.map(|answer| answer.determining_policies.join(","));
+        let path = self.target.map(Uri::path);
+        let path = path.and_then(|path| path.get(..path.floor_char_boundary(MAX_PATH)));
+        tracing::info!(
+            target: TARGET,
+            request_id = self.request_id.as_str(),
+            surface = self.surface,
+            client = self.client.map(display),
+            method = self.method.map(Method::as_str),
+            path,
+            route = route.map(Route::name),
+            principal = asked.map(|asked| display(Uid(&asked.principal))),
+            on_behalf_of = asked
+                .and_then(|asked| asked.on_behalf_of.as_ref())
+                .map(|user| display(Uid(user))),
+            action = asked.map(|asked| display(Uid(&asked.action))),
+            resource = asked.map(|asked| display(Uid(&asked.resource))),
+            decision,
+            status = self.status.map(|status| status.as_u16()),
+            code = self.code,
+            cause = self.cause,
+            policies,
+            source = answer.map(|answer| answer.source.name()),
+            revision = answer.map(|answer| answer.revision.as_ref()),
+            received_bytes = self.received,
+            sent_bytes = self.sent,
+            latency_us = micros(self.latency),
+            total_us = self.total.map(micros),
+        );
     }
 }
 

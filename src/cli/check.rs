@@ -79,7 +79,8 @@ pub(crate) fn examine(path: &Path, env: Environment<'_>) -> Examination {
         ..Examination::default()
     };
     if let Some(config) = config {
-        examination.counts.routes = config.routes.list.len();
+        let sets = config.route_sets.values().chain([&config.routes]);
+        examination.counts.routes = sets.map(|routes| routes.list.len()).sum();
         examination.counts.issuers = config.issuers.len();
         examination.policies(&config);
     }

@@ -410,3 +410,79 @@ fn the_schema_documents_every_key() {
         assert!(known.contains_key(key), "{key}");
     }
 }
+
+#[test]
+fn envoys_word_counts_where_nobody_else_can_give_it() {
+    let mesh = "{ name: mesh, kind: spiffe, trust_domains: [cluster.local], principal: { type: Workload } }";
+    let both = ISSUER.replace(" }]", &format!(" }}, {mesh}]"));
+    let jwt = "ext_authz: { jwt_authn: { issuer: a } }\n";
+    let at = |address: &str| format!("listen: {{ ext_authz_grpc: '{address}' }}\n");
+    for local in ["127.0.0.1:9191", "[::1]:9191", "unix:/run/authz.sock"] {
+        let config = ok(&format!("{POLICIES}{both}{jwt}{}", at(local)));
+        let filter = config.ext_authz.jwt_authn.unwrap();
+        let expected = ("envoy.filters.http.jwt_authn", "payload");
+        assert_eq!((&*filter.namespace, &*filter.payload_key), expected);
+    }
+    for open in ["0.0.0.0:9191", "10.0.0.1:9191", "[::]:9191"] {
+        refused(
+            &format!("{POLICIES}{ISSUER}{jwt}{}", at(open)),
+            "ext_authz.jwt_authn",
+            "would believe everyone",
+        );
+        refused(
+            &format!("{POLICIES}{both}{}", at(open)),
+            "issuers[1].kind",
+            "would believe everyone",
+        );
+    }
+    refused(
+        &format!("{POLICIES}{ISSUER}{jwt}"),
+        "ext_authz.jwt_authn",
+        "needs `listen.ext_authz_grpc`",
+    );
+    refused(
+        &format!("{POLICIES}{both}"),
+        "issuers[1].kind",
+        "needs `listen.ext_authz_grpc`",
+    );
+    for name in ["nobody", "mesh"] {
+        refused(
+            &format!(
+                "{POLICIES}{both}ext_authz: {{ jwt_authn: {{ issuer: {name} }} }}\n{}",
+                at("127.0.0.1:1")
+            ),
+            "ext_authz.jwt_authn.issuer",
+            "no issuer of tokens is named",
+        );
+    }
+}
+
+#[test]
+fn mistakes_in_sets_of_routes_have_their_place() {
+    let good = "ext_authz: { route_sets: { admin: [{ match: GET /x, public: true }] } }\n";
+    assert_eq!(
+        ok(&format!("{POLICIES}{good}")).route_sets["admin"]
+            .list
+            .len(),
+        1
+    );
+    refused(
+        &format!(
+            "{POLICIES}ext_authz: {{ route_sets: {{ admin: [{{ match: x, public: true }}] }} }}\n"
+        ),
+        "ext_authz.route_sets.admin[0].match",
+        "",
+    );
+    refused(
+        &format!("{POLICIES}ext_authz: {{ route_sets: {{ 'a b': [] }} }}\n"),
+        "ext_authz.route_sets.a b",
+        "must be named",
+    );
+    refused(
+        &format!(
+            "{POLICIES}ext_authz: {{ route_sets: {{ admin: [{{ match: GET /x, action: a, resource: {{ type: X, id: x }} }}] }} }}\n"
+        ),
+        "issuers",
+        "is missing",
+    );
+}

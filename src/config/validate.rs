@@ -1,5 +1,7 @@
 //! What a configuration must hold beyond the types of its keys.
 
+mod ext_authz;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -62,9 +64,6 @@ impl Check {
         for (key, message) in file.avp_api.problems() {
             self.add(&format!("avp_api.{key}"), message);
         }
-        for (key, message) in file.ext_authz.problems() {
-            self.add(&below("ext_authz", &key), message);
-        }
         if let Err(message) = Realm::new(&file.realm) {
             self.add("realm", message);
         }
@@ -72,9 +71,11 @@ impl Check {
         for (key, message) in file.authzen.problems(&namespace, None) {
             self.add(&format!("authzen.{key}"), message);
         }
-        let routes = self.routes(file.routes.as_ref(), &namespace, env);
+        let routes = self.routes("routes", file.routes.as_ref(), &namespace, env);
+        let route_sets = self.ext_authz(&file, &listen, &namespace, env);
         self.streams(&file, &routes);
-        self.issuers(&file, &routes, &namespace);
+        let all = route_sets.values().chain([&routes]);
+        self.issuers(&file, all, &namespace);
         self.standing(&file);
         if let DecisionLogSink::File(path) = &mut file.decision_log.to {
             *path = self.places.resolve(path);
@@ -107,6 +108,7 @@ impl Check {
             streams,
             policies,
             routes,
+            route_sets,
             issuers,
             redis,
             cognito,
@@ -298,44 +300,43 @@ impl Check {
         }
     }
 
+    /// The routes below `key`.
     fn routes(
         &mut self,
+        key: &str,
         config: Option<&RoutesConfig>,
         namespace: &Namespace,
         env: Environment<'_>,
     ) -> Routes {
-        let mut routes = match config {
-            None => Routes {
-                list: Vec::new(),
-                places: None,
-            },
-            Some(RoutesConfig::List(list)) => Routes {
-                list: list.clone(),
-                places: None,
-            },
+        let (list, places) = match config {
+            None => (Vec::new(), None),
+            Some(RoutesConfig::List(list)) => (list.clone(), None),
             Some(RoutesConfig::File(config)) => {
                 let path: PathBuf = self.places.resolve(&config.file);
                 let Loaded { document, problems } = settings::load::<RouteFile>(&path, env);
                 self.problems.extend(problems);
-                let (list, places) = match document.map(Document::split) {
+                match document.map(Document::split) {
                     Some((file, places)) => (file.routes, Some(places)),
                     None => (Vec::new(), None),
-                };
-                Routes { list, places }
+                }
             }
+        };
+        let routes = Routes {
+            key: key.to_owned(),
+            list,
+            places,
         };
         let problems = RouteTable::compile(&routes.list, namespace)
             .err()
             .unwrap_or_default();
-        let places = routes.places.take();
         for (key, message) in problems {
-            let places = places.as_ref().unwrap_or(&self.places);
+            let (places, key) = routes.place(&self.places, &key);
             if !places.refused(&key) {
                 let problem = places.problem(&key, message);
                 self.insert(problem);
             }
         }
-        Routes { places, ..routes }
+        routes
     }
 
     /// What lasts, and whether the upstream can be spoken to in another protocol than HTTP.
@@ -354,9 +355,14 @@ impl Check {
         }
     }
 
-    fn issuers(&mut self, file: &ConfigFile, routes: &Routes, namespace: &Namespace) {
+    fn issuers<'r>(
+        &mut self,
+        file: &ConfigFile,
+        mut routes: impl Iterator<Item = &'r Routes>,
+        namespace: &Namespace,
+    ) {
         if file.issuers.is_empty() {
-            if routes.list.iter().any(|route| !route.public) {
+            if routes.any(|routes| routes.list.iter().any(|route| !route.public)) {
                 self.add(
                     "issuers",
                     "is missing: routes that are not `public` need somebody whose tokens are believed",

@@ -1,8 +1,9 @@
 //! A real Envoy in front: every request is denied, or forwarded as it was decided, whatever Envoy does about errors.
 
-use crate::harness::envoy::{Envoy, Mode, tool};
+use crate::harness::envoy::{Envoy, Mode};
 use crate::harness::http1::Client;
 use crate::harness::http2::{self, BoxBody, full};
+use crate::harness::peers::{program, succeed};
 use crate::harness::sidecar::{Sidecar, command};
 use crate::harness::table::{Expect, Table, bearer, with_lines};
 use crate::harness::tokens::{KEYS, claims, reader, with};
@@ -12,19 +13,19 @@ use Expect::{BadToken, Denied, Forwarded, NoCredentials, Refused};
 use serde_json::json;
 use std::net::SocketAddr;
 
-const MODES: [Mode; 3] = [Mode::Grpc, Mode::GrpcRaw, Mode::Http];
+pub(crate) const MODES: [Mode; 3] = [Mode::Grpc, Mode::GrpcRaw, Mode::Http];
 
-fn workspace(upstream: &Upstream) -> Workspace {
+pub(crate) fn workspace(upstream: &Upstream) -> Workspace {
     let everywhere = json!({"ext_authz_grpc": "127.0.0.1:0", "ext_authz_http": "127.0.0.1:0", "telemetry": "127.0.0.1:0"});
     Workspace::new(upstream.address()).set("/listen", everywhere)
 }
 
-fn authz(sidecar: &Sidecar, mode: Mode) -> SocketAddr {
+pub(crate) fn authz(sidecar: &Sidecar, mode: Mode) -> SocketAddr {
     sidecar.address(if mode == Mode::Http { "ext_authz_http" } else { "ext_authz_grpc" })
 }
 
 /// One request on an HTTP/2 connection of its own.
-fn ask(address: SocketAddr, request: http::Request<BoxBody>) -> http2::Answer {
+pub(crate) fn ask(address: SocketAddr, request: http::Request<BoxBody>) -> http2::Answer {
     http2::runtime().block_on(async { http2::ask(&mut http2::connect(address).await, request).await })
 }
 
@@ -241,9 +242,49 @@ fn grpc_health_is_served() {
     assert_eq!(answer.body[..], [0, 0, 0, 0, 2, 8, 1], "serving");
 }
 
+/// A client that knows the address alone: it lists the services by both versions of reflection, learns the messages, and asks.
+#[test]
+fn what_is_served_is_told_by_reflection() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::start(&workspace(&upstream));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/harness/reflect.py");
+    let mut client = std::process::Command::new(program("python"));
+    let said = succeed(client.arg(script).arg(authz(&sidecar, Mode::Grpc).to_string()));
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let services = json!([
+        "envoy.service.auth.v3.Authorization",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ]);
+    assert_eq!(said["v1"].as_array().unwrap().len() + 1, services.as_array().unwrap().len(), "{said}");
+    for version in ["v1", "v1alpha"] {
+        let listed = said[version].as_array().unwrap();
+        assert!(listed.iter().all(|service| services.as_array().unwrap().contains(service)), "{said}");
+        assert!(listed.contains(&services[0]) && listed.contains(&services[1]), "{said}");
+    }
+    assert_eq!(said["denied"], 401, "{said}");
+    assert_eq!(said["allowed"], 0, "{said}");
+}
+
+#[test]
+fn clients_that_speak_grpc_are_denied_in_grpc() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::start(&workspace(&upstream));
+    let envoy = Envoy::start(Mode::Grpc, true, authz(&sidecar, Mode::Grpc), upstream.address());
+    let request = http::Request::post(format!("http://{}/v1/documents/report", envoy.front()))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(full(vec![0, 0, 0, 0, 0]))
+        .unwrap();
+    let answer = ask(envoy.front(), request);
+    assert_eq!((answer.status, answer.headers["grpc-status"].to_str().unwrap()), (200, "16"));
+    upstream.assert_untouched();
+}
+
 #[test]
 fn the_example_is_a_configuration_of_envoy() {
     let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/envoy/envoy.yaml");
-    let run = std::process::Command::new(tool("envoy")).args(["--mode", "validate", "-c"]).arg(example).output().unwrap();
+    let run = std::process::Command::new(program("envoy")).args(["--mode", "validate", "-c"]).arg(example).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }

@@ -35,6 +35,10 @@ mod drain;
 #[cfg(test)]
 mod ext_authz;
 #[cfg(test)]
+mod ext_authz_failures;
+#[cfg(test)]
+mod ext_authz_trust;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod framing;

@@ -11,22 +11,26 @@ use super::{Findings, Parts, Place};
 
 pub(super) fn check(parts: &Parts<'_>, vocabulary: &Vocabulary<'_>, findings: &mut Findings) {
     let mut asked: BTreeSet<EntityUid> = BTreeSet::new();
-    for (index, route) in parts
-        .routes
-        .iter()
-        .enumerate()
-        .filter(|(_, route)| !route.public)
-    {
-        let mut check = RouteCheck {
-            parts,
-            vocabulary,
-            index,
-            findings: &mut *findings,
-        };
-        asked.extend(check.route(route));
+    let named = parts.route_sets.iter();
+    let named = named.map(|&(name, routes)| (Some(name), routes));
+    let sets = || [(None, parts.routes)].into_iter().chain(named.clone());
+    for (set, routes) in sets() {
+        for (index, route) in routes.iter().enumerate() {
+            if route.public {
+                continue;
+            }
+            let mut check = RouteCheck {
+                parts,
+                vocabulary,
+                set,
+                index,
+                findings: &mut *findings,
+            };
+            asked.extend(check.route(route));
+        }
     }
     // Without routes nothing is asked on purpose: the process serves the decision API alone.
-    if parts.routes.is_empty() {
+    if sets().all(|(_, routes)| routes.is_empty()) {
         return;
     }
     for action in vocabulary.askable_actions() {
@@ -42,6 +46,8 @@ pub(super) fn check(parts: &Parts<'_>, vocabulary: &Vocabulary<'_>, findings: &m
 struct RouteCheck<'c> {
     parts: &'c Parts<'c>,
     vocabulary: &'c Vocabulary<'c>,
+    /// The name of the set that the route is in; none for the common one.
+    set: Option<&'c str>,
     index: usize,
     findings: &'c mut Findings,
 }
@@ -120,6 +126,7 @@ impl<'c> RouteCheck<'c> {
             callers.contains(match issuer.kind {
                 Kind::Cognito | Kind::FirstParty => &CallerKind::User,
                 Kind::Service => &CallerKind::Service,
+                Kind::Spiffe => &CallerKind::Workload,
             })
         };
         let issuers: Vec<_> = self.parts.issuers.iter().filter(may_call).collect();
@@ -187,6 +194,10 @@ impl<'c> RouteCheck<'c> {
 
     fn problem(&mut self, key: &str, message: String) {
         let key = format!("routes[{}].{key}", self.index);
-        self.findings.problem(Place::Routes(key), message);
+        let place = match self.set {
+            None => Place::Routes(key),
+            Some(set) => Place::RouteSet(set.to_owned(), key),
+        };
+        self.findings.problem(place, message);
     }
 }

@@ -32,6 +32,7 @@ fn findings(namespace: Option<&str>, routes: Value, principals: Value) -> Findin
         schema: &schema,
         namespace: &namespace,
         routes: &routes,
+        route_sets: &[],
         issuers: &issuers,
     })
 }
@@ -43,7 +44,7 @@ fn problems(findings: &Findings) -> Vec<String> {
 
 fn render(finding: &Finding) -> String {
     let place = match &finding.place {
-        Place::Configuration(key) | Place::Routes(key) => key,
+        Place::Configuration(key) | Place::Routes(key) | Place::RouteSet(_, key) => key,
         Place::Schema => "schema",
     };
     format!("{place}: {}", finding.message)
@@ -71,6 +72,7 @@ fn services_and_the_users_that_they_act_for() {
             schema: &schema,
             namespace: &namespace,
             routes: &routes,
+            route_sets: &[],
             issuers: &[issuer],
         });
         let warnings = findings.warnings.iter().map(render);
@@ -305,4 +307,26 @@ fn actions_that_nobody_asks_for_are_told() {
             .warnings
             .is_empty()
     );
+}
+
+#[test]
+fn every_set_of_routes_is_looked_at() {
+    let (schema, _) = Schema::from_cedarschema_str(SCHEMA).expect("a schema");
+    let namespace = Namespace::new(Some("Shop")).expect("a namespace");
+    let routes = |action: &str| -> Vec<RouteConfig> {
+        serde_json::from_value(route(action, "Order")).expect("routes")
+    };
+    let (read, wrong) = (routes("read"), routes("raed"));
+    let findings = check(&Parts {
+        schema: &schema,
+        namespace: &namespace,
+        routes: &read,
+        route_sets: &[("admin", &wrong)],
+        issuers: &[],
+    });
+    let [problem] = &findings.problems[..] else {
+        panic!("{findings:?}");
+    };
+    let place = Place::RouteSet("admin".to_owned(), "routes[0].action".to_owned());
+    assert_eq!(problem.place, place);
 }

@@ -52,9 +52,9 @@ pub struct RouteConfig {
     /// Attributes of the resource for when the entity store does not hold it: strings with the same placeholders as
     /// `resource.id`.
     pub attributes: BTreeMap<String, String>,
-    /// Who may call: `user`, `service` or both. Default `[user]`.
+    /// Who may call: `user`, `service`, `workload`, or several of them. Default `[user]`.
     pub callers: Option<Vec<CallerKind>>,
-    /// Scopes that the user's token must carry, all of them.
+    /// Scopes that the user's token must carry, all of them. A workload shows none.
     pub scopes: Vec<String>,
     /// Scopes that the service's own token must carry, all of them, when a service calls.
     pub service_scopes: Vec<String>,
@@ -89,6 +89,8 @@ pub enum CallerKind {
     User,
     /// Another service, proved by a service token.
     Service,
+    /// A workload of the mesh, proved by the certificate that Envoy checked, where it shows no token.
+    Workload,
 }
 
 // === impl RoutesConfig ===

@@ -32,6 +32,7 @@ fn with_facts(client: Client<'_>, agent: Option<&[u8]>, then: impl FnOnce(Facts<
         }),
         token: Some(&identity),
         on_behalf_of: None,
+        workload: None,
     });
 }
 

@@ -1,19 +1,21 @@
-//! `envoy.service.auth.v3.Authorization/Check`, and the standard health service beside it.
+//! `envoy.service.auth.v3.Authorization/Check`, and the standard health and reflection services beside it.
 //!
 //! The framing of the one unary call is read and written here rather than by a framework, which would answer what it cannot
 //! read with an RPC error of its own.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::Service;
+use identity::VouchedClaims;
 use listener::{Fault, Peer, RequestBody};
 use prost::Message as _;
 use tonic::body::Body;
@@ -22,21 +24,24 @@ use tower_service::Service as _;
 
 use super::{Check, Checker, deadline, wire};
 use crate::decide::Permit;
-use crate::gate::Client;
+use crate::gate::{Client, Vouched};
 use crate::proxy::random;
 use crate::rejection::{Reason, Rejection, render_fault};
-use crate::request_log::{RequestId, log_fault};
+use crate::request_log::{Decided, RequestId, log_fault};
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const SURFACE: &str = "ext_authz_grpc";
 
+/// `Authorization` and its messages, for clients that ask what is served.
+const DESCRIPTORS: &[u8] = include_bytes!("../../descriptors/ext_authz.binpb");
+
 /// The gRPC form of the service.
 #[derive(Clone)]
 pub struct GrpcService {
     checker: Arc<Checker>,
-    /// Health.
+    /// Health and reflection.
     others: Routes,
 }
 
@@ -44,7 +49,10 @@ pub struct GrpcService {
 
 impl GrpcService {
     /// The service, answering through `checker`.
-    pub async fn new(checker: Arc<Checker>) -> Self {
+    ///
+    /// # Errors
+    /// When our own descriptors cannot be read.
+    pub async fn new(checker: Arc<Checker>) -> Result<Self, tonic_reflection::server::Error> {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter
             .set_service_status(
@@ -52,10 +60,15 @@ impl GrpcService {
                 tonic_health::ServingStatus::Serving,
             )
             .await;
-        Self {
-            checker,
-            others: Routes::new(health),
-        }
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let others = Routes::new(health)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+        Ok(Self { checker, others })
     }
 }
 
@@ -94,29 +107,25 @@ impl Checker {
         let limit = deadline::of(request.headers(), self.deadline);
         let mut asked = None;
         let admitted = deadline::answered(limit, self.admit_grpc(request, &mut asked)).await;
-        let (head, address) = match &asked {
-            Some(Asked { head, address, .. }) => (Some(head), *address),
-            None => (None, None),
-        };
+        let head = asked.as_ref().map(|asked| &asked.head);
         let check = Check {
             id: self.next_id(),
             started,
             surface: SURFACE,
-            client: Client {
-                address,
-                ..Client::default()
-            },
+            client: asked.as_ref().map(Asked::client).unwrap_or_default(),
         };
         match self.conclude(&check, head, admitted) {
             Ok(passed) => wire::ok(&passed, &check.id),
             Err(rejection) => {
                 let for_grpc = head.is_some_and(|head| is_grpc(&head.headers));
-                let message = rejection.message();
-                wire::denied(
-                    &rejection.render(&self.realm, check.id.as_str()),
-                    for_grpc,
-                    message,
-                )
+                let response = rejection.render(&self.realm, check.id.as_str());
+                let mut answer = wire::denied(&response, for_grpc, rejection.message());
+                answer.dynamic_metadata = Some(wire::metadata(
+                    Decided::no(&rejection),
+                    rejection.code(),
+                    &check.id,
+                ));
+                answer
             }
         }
     }
@@ -137,38 +146,53 @@ impl Checker {
         let message = message(&body).ok_or_else(|| unreadable("not one uncompressed message"))?;
         let call = CheckRequest::decode(message).map_err(|_| unreadable("not a CheckRequest"))?;
         let attributes = call.attributes.unwrap_or_default();
-        let http = attributes
-            .request
-            .as_ref()
-            .and_then(|request| request.http.as_ref());
-        let http = http.ok_or_else(|| unreadable("no HTTP request"))?;
-        let asked = asked.insert(Asked {
-            head: wire::head(http)?,
-            address: wire::client(&attributes),
-            host: http.host.clone(),
-        });
+        let http = wire::http(&attributes).ok_or_else(|| unreadable("no HTTP request"))?;
+        let head = wire::head(http)?;
         // An Envoy that is not trusted to know its clients is one client.
-        let counted = match &peer {
-            Some(peer) if self.peers.vouches(peer) => {
-                self.peers.origin(asked.address, &asked.head.headers).client
+        let counted = peer.and_then(|peer| {
+            if self.peers.vouches(&peer) {
+                let address = wire::client(&attributes);
+                self.peers.origin(address, &head.headers).client
+            } else {
+                peer.address
             }
-            Some(peer) => peer.address,
-            None => None,
-        };
-        let client = Client {
-            address: asked.address,
+        });
+        let filter = self.jwt_authn.as_ref();
+        let asked = asked.insert(Asked {
+            head,
             counted,
-            host: (!asked.host.is_empty()).then_some(asked.host.as_str()),
-        };
-        self.admit(&asked.head, &client).await
+            claims: filter.and_then(|filter| wire::claims(&attributes, filter)),
+            attributes,
+        });
+        self.admit(&asked.head, &asked.client()).await
     }
 }
 
 /// What a call asks about.
 struct Asked {
     head: http::request::Parts,
-    address: Option<std::net::IpAddr>,
-    host: String,
+    /// The address whose requests are counted together.
+    counted: Option<IpAddr>,
+    /// The claims of a token that Envoy has verified, where its word is taken.
+    claims: Option<VouchedClaims>,
+    attributes: AttributeContext,
+}
+
+impl Asked {
+    fn client(&self) -> Client<'_> {
+        let attributes = &self.attributes;
+        let host = wire::http(attributes).map(|http| http.host.as_str());
+        Client {
+            address: wire::client(attributes),
+            counted: self.counted,
+            host: host.filter(|host| !host.is_empty()),
+            vouched: Vouched {
+                claims: self.claims.as_ref(),
+                certificate: wire::certificate(attributes),
+            },
+            route_set: wire::route_set(attributes),
+        }
+    }
 }
 
 // === framing ===

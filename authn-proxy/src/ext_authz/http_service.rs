@@ -72,6 +72,7 @@ impl Checker {
             address: origin.client,
             counted: origin.client,
             host: host.as_ref().and_then(|host| host.to_str().ok()),
+            ..Client::default()
         };
         let check = Check {
             id: self.next_id(),

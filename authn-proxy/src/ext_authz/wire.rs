@@ -23,10 +23,20 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
+use identity::VouchedClaims;
+
 use super::verdict::Passed;
+use crate::config::JwtAuthnConfig;
 use crate::path::{AmbiguousPath, CanonicalPath};
 use crate::rejection::{Reason, Rejection};
-use crate::request_log::RequestId;
+use crate::request_log::{Decided, OK, RequestId};
+use crate::uid::Uid;
+
+/// The context extension that names a set of routes.
+const ROUTES: &str = "portcullis.routes";
+
+/// Up to here every whole number is its own `double`, which is all that a message has for numbers (2^53).
+const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// The head of the request that Envoy asks about.
 ///
@@ -78,6 +88,41 @@ fn headers(http: &HttpRequest) -> Option<HeaderMap> {
     Some(headers)
 }
 
+/// The request that a check is about.
+pub(super) fn http(attributes: &AttributeContext) -> Option<&HttpRequest> {
+    attributes.request.as_ref()?.http.as_ref()
+}
+
+/// The claims that Envoy's `jwt_authn` filter left: one member of one namespace, whatever else is there.
+pub(super) fn claims(
+    attributes: &AttributeContext,
+    filter: &JwtAuthnConfig,
+) -> Option<VouchedClaims> {
+    let metadata = &attributes.metadata_context.as_ref()?.filter_metadata;
+    let claims = metadata
+        .get(&filter.namespace)?
+        .fields
+        .get(&filter.payload_key)?;
+    Some(VouchedClaims::new(
+        filter.issuer.as_str().into(),
+        &json(claims),
+    ))
+}
+
+/// The name in the client's certificate, which Envoy takes from the URI in it first. What is not there to be believed on
+/// Envoy's word is never looked at: the certificate itself (`source.certificate`), the service that a client says it is
+/// (`source.service`), and `x-forwarded-client-cert`.
+pub(super) fn certificate(attributes: &AttributeContext) -> Option<&str> {
+    let principal = attributes.source.as_ref()?.principal.as_str();
+    (!principal.is_empty()).then_some(principal)
+}
+
+/// The set of routes that the configuration of Envoy's route names.
+pub(super) fn route_set(attributes: &AttributeContext) -> Option<&str> {
+    let name = attributes.context_extensions.get(ROUTES)?;
+    Some(name.as_str())
+}
+
 /// The client's address, as Envoy determined it.
 pub(super) fn client(attributes: &AttributeContext) -> Option<IpAddr> {
     let source: &Peer = attributes.source.as_ref()?;
@@ -103,7 +148,7 @@ pub(super) fn ok(passed: &Passed, id: &RequestId) -> CheckResponse {
     };
     CheckResponse {
         status: Some(status(rpc_code::OK, "")),
-        dynamic_metadata: Some(metadata(passed, id)),
+        dynamic_metadata: Some(metadata(Decided::yes(&passed.permit), OK, id)),
         http_response: Some(HttpResponse::OkResponse(ok)),
     }
 }
@@ -180,33 +225,29 @@ fn option(
 }
 
 /// What access logs and later filters may want to know.
-fn metadata(passed: &Passed, id: &RequestId) -> Struct {
+pub(super) fn metadata(decided: Decided<'_>, code: &str, id: &RequestId) -> Struct {
     let text = |text: &str| Value {
         kind: Some(Kind::StringValue(text.to_owned())),
     };
     let mut fields = vec![
         ("request_id", text(id.as_str())),
-        ("route", text(passed.permit.route().name())),
+        ("decision", text(decided.decision)),
+        ("code", text(code)),
     ];
-    match passed.permit.decision() {
-        None => fields.push(("decision", text("PUBLIC"))),
-        Some(asked) => {
-            let policies = asked.answer.determining_policies.iter();
-            let policies = ListValue {
-                values: policies.map(|id| text(id)).collect(),
-            };
-            fields.extend([
-                ("decision", text(asked.answer.decision_name())),
-                ("principal", text(&asked.principal.to_string())),
-                (
-                    "policies",
-                    Value {
-                        kind: Some(Kind::ListValue(policies)),
-                    },
-                ),
-                ("revision", text(&asked.answer.revision)),
-            ]);
-        }
+    fields.extend(decided.route.map(|route| ("route", text(route.name()))));
+    if let Some(asked) = decided.asked {
+        let policies = asked.answer.determining_policies.iter();
+        let policies = ListValue {
+            values: policies.map(|id| text(id)).collect(),
+        };
+        let policies = Value {
+            kind: Some(Kind::ListValue(policies)),
+        };
+        fields.extend([
+            ("principal", text(&Uid(&asked.principal).to_string())),
+            ("policies", policies),
+            ("revision", text(&asked.answer.revision)),
+        ]);
     }
     Struct {
         fields: fields
@@ -214,6 +255,29 @@ fn metadata(passed: &Passed, id: &RequestId) -> Struct {
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
     }
+}
+
+/// A value of Envoy's metadata as JSON. Decoding has bounded its depth.
+fn json(value: &Value) -> serde_json::Value {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
+        Some(Kind::BoolValue(truth)) => (*truth).into(),
+        Some(Kind::StringValue(text)) => text.as_str().into(),
+        Some(Kind::NumberValue(number)) => whole(*number).map_or((*number).into(), Into::into),
+        Some(Kind::ListValue(list)) => list.values.iter().map(json).collect(),
+        Some(Kind::StructValue(members)) => {
+            let members = members.fields.iter();
+            members
+                .map(|(name, value)| (name.clone(), json(value)))
+                .collect()
+        }
+    }
+}
+
+/// The whole number that a claim was, where it can be told.
+#[expect(clippy::cast_possible_truncation, reason = "bounded, and whole")]
+fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() < MAX_WHOLE).then_some(number as i64)
 }
 
 fn status(code: i32, message: &str) -> rpc::Status {
@@ -243,3 +307,6 @@ mod rpc_code {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

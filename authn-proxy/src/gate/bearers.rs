@@ -158,6 +158,7 @@ impl Gate {
             request: None,
             token,
             on_behalf_of: acted_for.as_ref().map(|(uid, _, _)| uid),
+            workload: None,
         };
         let context = context(action, &facts, snapshot).map_err(explain)?;
         match context.to_json_value() {

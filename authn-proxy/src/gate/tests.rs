@@ -1,3 +1,5 @@
+mod vouched;
+
 use std::sync::LazyLock;
 
 use dev_issuer::{Algorithm, SigningKey};

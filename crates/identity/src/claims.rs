@@ -100,6 +100,17 @@ impl Profile {
             .map(|_| ())
     }
 
+    /// The same of claims that somebody else has verified the signature of.
+    pub(crate) fn accept_vouched(
+        &self,
+        claims: &Object,
+        url: &Arc<str>,
+        now: u64,
+    ) -> Result<Identity, TokenError> {
+        let accepted = self.judge(claims, url, now, &mut Silent)?;
+        Ok(accepted.identity)
+    }
+
     /// The identity that claims would make if somebody had signed them.
     #[cfg(test)]
     pub(crate) fn accept_unsigned(
@@ -138,7 +149,7 @@ impl Profile {
         let scopes = claims.read("scope", read::scopes);
         let token_id = claims.read("jti", |jti| match self.kind {
             Kind::FirstParty => read::token_id(jti).map(Some),
-            Kind::Cognito | Kind::Service => read::optional(jti, read::token_id),
+            Kind::Cognito | Kind::Service | Kind::Spiffe => read::optional(jti, read::token_id),
         });
         let (origin_token_id, authenticated_at) = self.read_sign_in(&mut claims);
         let session = self.read_session(&mut claims);
@@ -229,7 +240,7 @@ impl Profile {
         let target = self.check_target(claims.members);
         let names: &[&str] = match self.kind {
             Kind::Cognito => &["client_id", "aud"],
-            Kind::FirstParty | Kind::Service => &["aud"],
+            Kind::FirstParty | Kind::Service | Kind::Spiffe => &["aud"],
         };
         for name in names {
             let refused = target.as_ref().err().copied();
@@ -253,7 +264,7 @@ impl Profile {
             Kind::FirstParty if self.user_status == UserStatusSource::Cognito => {
                 claims.read("username", |name| read::optional(name, read::username))
             }
-            Kind::FirstParty | Kind::Service => Ok(None),
+            Kind::FirstParty | Kind::Service | Kind::Spiffe => Ok(None),
         }
     }
 

@@ -16,18 +16,22 @@ pub struct IssuerConfig {
     pub name: String,
     /// What kind of issuer it is, which fixes the claims that its tokens must have.
     pub kind: Kind,
-    /// The exact `iss` values that its tokens carry: one, or a list. No wildcards.
+    /// The exact `iss` values that its tokens carry: one, or a list. No wildcards. Required, but for `spiffe`, as are
+    /// `jwks` and `algorithms`.
     #[serde(deserialize_with = "one_or_more")]
     #[schemars(with = "OneOrMore")]
     pub issuer: Vec<String>,
-    /// Where its public keys are published. Required.
+    /// Where its public keys are published.
     pub jwks: Option<Jwks>,
-    /// The signature algorithms that it uses; a token signed in any other way is refused. Required,
-    /// but for `cognito`, which signs with RS256 alone.
+    /// The signature algorithms that it uses; a token signed in any other way is refused. `cognito`
+    /// signs with RS256 alone.
     pub algorithms: Vec<Algorithm>,
     /// The audiences that this service answers to: a token must name at least one of them, and may
     /// name others. Required for `first_party`; `internal` by default for `service`.
     pub audiences: Vec<String>,
+    /// The trust domains whose workloads are believed, such as `cluster.local`. Required for `spiffe`, and for no
+    /// other kind.
+    pub trust_domains: Vec<String>,
     /// The app clients whose tokens are accepted: `client_id` of access tokens, `aud` of id tokens.
     /// Required for `cognito`, and for no other kind.
     pub client_ids: Vec<String>,
@@ -68,6 +72,10 @@ pub enum Kind {
     /// Tokens that services present, on their own or a user's behalf: `sub` is the service, its
     /// name begins with `spn:`, and `act` is the user that it acts for (the reverse of RFC 8693).
     Service,
+    /// No issuer of tokens: the workloads of a mesh, by the SPIFFE ID in the certificate that Envoy checked
+    /// (`source.principal`). It counts only where `listen.ext_authz_grpc` is on loopback or a Unix socket, and stands in
+    /// for a token on routes whose `callers` hold `workload`.
+    Spiffe,
 }
 
 /// Where an issuer publishes its keys (RFC 7517).
@@ -98,11 +106,12 @@ pub struct PrincipalConfig {
     /// The entity type. Default `User`.
     #[serde(rename = "type")]
     pub entity_type: String,
-    /// The claim that holds the entity id. Default `sub`.
+    /// The claim that holds the entity id. Default `sub`. Of a workload (`spiffe`) it is the SPIFFE ID, `spiffe_id`.
     pub id: String,
     /// The claim that lists groups or roles, which become the principal's parents.
     pub groups: Option<GroupsConfig>,
-    /// The principal's attributes by their Cedar names, each from one source.
+    /// The principal's attributes by their Cedar names, each from one source. Of a workload `spiffe_id`, `trust_domain`,
+    /// `path`, and in the form that Istio gives it `namespace` and `service_account`, stand for claims.
     pub attributes: BTreeMap<String, AttributeSource>,
 }
 
@@ -179,6 +188,7 @@ impl Default for IssuerConfig {
             jwks: None,
             algorithms: Vec::new(),
             audiences: Vec::new(),
+            trust_domains: Vec::new(),
             client_ids: Vec::new(),
             token_use: Vec::new(),
             typ: ["absent", "JWT", "at+jwt"].map(str::to_owned).to_vec(),

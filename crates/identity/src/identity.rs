@@ -12,7 +12,7 @@ pub struct Identity {
     pub issuer: Arc<str>,
     /// The token's `iss`.
     pub issuer_url: Arc<str>,
-    /// What kind of issuer that is, and so whether a person or a service is calling.
+    /// What kind of issuer that is, and so whether a person, a service or a workload is calling.
     pub kind: Kind,
     /// Whether it is an id token (`token_use` of `id`), which says who its bearer is and not what the bearer may do.
     pub is_id_token: bool,
@@ -42,9 +42,9 @@ pub struct Identity {
     pub origin_token_id: Option<String>,
     /// The token's `auth_time`: when the bearer last signed in, in seconds since 1970.
     pub authenticated_at: Option<u64>,
-    /// The token's `iat`, in seconds since 1970.
+    /// The token's `iat`, in seconds since 1970; of a workload, the time of its request.
     pub issued_at: u64,
-    /// The token's `exp`, in seconds since 1970.
+    /// The token's `exp`, in seconds since 1970; of a workload, the time of its request.
     pub expires_at: u64,
     /// The session that must still be open, for issuers that keep sessions.
     pub session: Option<SessionRef>,

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::cache::{self, CachedToken, TokenCache, TokenDigest};
 use crate::clock::Clock;
-use crate::config::{IssuerConfig, Jwks};
+use crate::config::{IssuerConfig, Jwks, Kind};
 use crate::error::TokenError;
 use crate::identity::Identity;
 use crate::jose::Unverified;
@@ -20,10 +20,14 @@ use crate::json::Json;
 use crate::keys::{KeyStore, Lookup, Source};
 use crate::metrics::{Metrics, TokenMetrics};
 use crate::profile::{Problems, Profile, check_distinct};
+use crate::spiffe::Workloads;
+use crate::vouched::VouchedClaims;
 
 /// All issuers whose tokens are believed.
 pub struct Issuers {
     issuers: Vec<Issuer>,
+    /// Who needs no token.
+    workloads: Vec<Workloads>,
     /// The entries of each exact `iss`.
     by_url: HashMap<Arc<str>, Vec<usize>>,
     /// Each key source once, however many issuers use it.
@@ -107,8 +111,13 @@ impl Issuers {
         };
         let mut stores: HashMap<String, Arc<KeyStore>> = HashMap::new();
         let mut issuers = Vec::new();
+        let mut workloads = Vec::new();
         for (index, config) in configs.iter().enumerate() {
             let mut problems = Problems::of_issuer(index, &mut problems);
+            if config.kind == Kind::Spiffe {
+                workloads.push(Workloads::new(config, &mut problems));
+                continue;
+            }
             let profile = Profile::new(config, &mut problems);
             match key_source(config, base, &options) {
                 Err((key, message)) => problems.add(key, message),
@@ -124,7 +133,7 @@ impl Issuers {
                     let keys = Arc::clone(keys);
                     let metrics = metrics.tokens(&config.name);
                     issuers.push(Issuer {
-                        index,
+                        index: issuers.len(),
                         profile,
                         keys,
                         metrics,
@@ -146,6 +155,7 @@ impl Issuers {
         }
         Ok(Arc::new(Self {
             issuers,
+            workloads,
             by_url,
             stores: stores.into_values().collect(),
             cache: TokenCache::new(options.cached_tokens),
@@ -184,6 +194,42 @@ impl Issuers {
         let addressed = self.address(token, digest)?;
         let key = addressed.find_key();
         self.conclude(addressed, key)
+    }
+
+    /// Finds out whom claims are about whose signature a proxy in front of us has verified. They are held to every rule
+    /// that a token's claims are held to.
+    ///
+    /// # Errors
+    /// Like [`Issuers::verify`]; nothing is ever waited for.
+    pub fn vouched(&self, claims: &VouchedClaims) -> Result<Arc<Identity>, TokenError> {
+        let named = |issuer: &&Issuer| *issuer.profile.name == *claims.issuer();
+        let issuer = self.issuers.iter().find(named);
+        let issuer = issuer.ok_or(TokenError::Invalid("unknown issuer"))?;
+        let outcome = claims.read(self.token_bytes).and_then(|claims| {
+            let url = claims.string("iss");
+            let mut urls = issuer.profile.urls.iter();
+            let url = urls
+                .find(|known| Some(&***known) == url)
+                .ok_or(TokenError::Invalid("issuer"))?;
+            let now = self.clock.unix();
+            issuer.profile.accept_vouched(&claims, url, now)
+        });
+        match &outcome {
+            Ok(_) => issuer.metrics.vouched(),
+            Err(error) => issuer.metrics.refused(*error),
+        }
+        outcome.map(Arc::new)
+    }
+
+    /// The workload of this name, which a proxy in front of us has read in a certificate and verified; none when it is no
+    /// SPIFFE ID of a domain that is trusted.
+    #[must_use]
+    pub fn workload(&self, name: &str) -> Option<Arc<Identity>> {
+        let now = self.clock.unix();
+        let mut entries = self.workloads.iter();
+        entries
+            .find_map(|entry| entry.identify(name, now))
+            .map(Arc::new)
     }
 
     /// Keeps all keys fresh until `stop`. Without it, keys from a URL never arrive.

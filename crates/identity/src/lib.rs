@@ -4,6 +4,9 @@
 //! issuer, header, key, signature, claims; each step can only end it. What cannot be known, because
 //! the issuer's keys are not there, is never answered like what is known to be bad.
 //!
+//! [`Issuers::vouched`] and [`Issuers::workload`] do the same with what a proxy in front of us has verified: the claims of
+//! a token, or the name in a certificate.
+//!
 //! [`Standing::check`] then asks whether its bearer is still welcome: the session, revocations and the
 //! user's status. A [`Vigil`] goes on asking while something stays open.
 //!
@@ -27,10 +30,12 @@ mod metrics;
 mod profile;
 mod redis;
 mod session;
+mod spiffe;
 mod standing;
 mod status;
 mod trace;
 mod vigil;
+mod vouched;
 
 pub use clock::Clock;
 pub use crypto::{SelfTestError, install_crypto, self_test};
@@ -42,6 +47,7 @@ pub use issuers::{Issuers, KeyStatus, Options};
 pub use redis::{RedisConfig, RedisHealth};
 pub use standing::{Lapse, Standing, StandingHealth, UserRecord};
 pub use vigil::{BOUND, End, Vigil};
+pub use vouched::VouchedClaims;
 
 #[cfg(test)]
 mod tests;

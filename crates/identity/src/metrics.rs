@@ -112,6 +112,13 @@ impl TokenMetrics {
         self.verified.inc();
     }
 
+    /// Somebody else has verified it.
+    pub(crate) fn vouched(&self) {
+        self.tokens
+            .with_label_values(&[self.issuer.as_str(), "vouched"])
+            .inc();
+    }
+
     pub(crate) fn refused(&self, error: TokenError) {
         self.tokens
             .with_label_values(&[self.issuer.as_str(), error.name()])

@@ -10,7 +10,7 @@ use crate::config::{
 };
 use crate::jose::media_type;
 
-pub(crate) use check::{Problems, check_distinct};
+pub(crate) use check::{Problems, check_distinct, check_mapping, check_name};
 
 /// The word that stands for a token without `typ`.
 const ABSENT: &str = "absent";
@@ -63,7 +63,7 @@ impl Profile {
         check::check(config, problems);
         let lifetime = match config.kind {
             Kind::Cognito => COGNITO_LIFETIME,
-            Kind::FirstParty | Kind::Service => LIFETIME,
+            Kind::FirstParty | Kind::Service | Kind::Spiffe => LIFETIME,
         };
         Self {
             name: config.name.as_str().into(),
@@ -100,7 +100,7 @@ impl Profile {
 // === impl Mapping ===
 
 impl Mapping {
-    fn new(config: &PrincipalConfig) -> Self {
+    pub(crate) fn new(config: &PrincipalConfig) -> Self {
         let groups = config.groups.as_ref();
         let from_claim = |(name, source): (&String, &AttributeSource)| match source {
             AttributeSource::Claim(claim) => Some((name.as_str().into(), claim.clone())),
@@ -140,6 +140,7 @@ fn uses(config: &IssuerConfig) -> Vec<Option<String>> {
         Kind::Service => vec![named("svc")],
         Kind::Cognito if config.token_use.is_empty() => vec![named("access")],
         Kind::FirstParty if config.token_use.is_empty() => vec![None, named("access")],
+        Kind::Spiffe => Vec::new(),
         Kind::Cognito | Kind::FirstParty => config.token_use.iter().cloned().map(Some).collect(),
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn questions(identity: &Identity, shared: bool) -> Vec<Question<'_>> 
 fn user_of(identity: &Identity) -> Option<&str> {
     match (&identity.on_behalf_of, identity.kind) {
         (Some(user), _) => Some(&user.subject),
-        (None, Kind::Service) => None,
+        (None, Kind::Service | Kind::Spiffe) => None,
         (None, Kind::FirstParty | Kind::Cognito) => Some(&identity.subject),
     }
 }

@@ -232,8 +232,8 @@ impl Standing {
     ) -> Result<Option<(Arc<UserRecord>, Duration)>, Lapse> {
         let (username, subject) = match (&identity.on_behalf_of, identity.kind) {
             (Some(user), _) => (&user.username, &user.subject),
-            // A service that acts for itself is no user of any pool.
-            (None, Kind::Service) => return Ok(None),
+            // A service that acts for itself is no user of any pool, and neither is a workload.
+            (None, Kind::Service | Kind::Spiffe) => return Ok(None),
             (None, Kind::FirstParty | Kind::Cognito) => (&identity.username, &identity.subject),
         };
         let Some(users) = &self.users else {

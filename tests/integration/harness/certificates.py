@@ -1,4 +1,5 @@
-"""Writes ca.pem, and server.pem with server.key for 127.0.0.1, into the folder that it is given."""
+"""Writes ca.pem, and server.pem with server.key for 127.0.0.1, into the folder that it is given, and for each further
+argument `name=URI` the certificate and key of a client of that URI."""
 
 import datetime
 import ipaddress
@@ -30,11 +31,20 @@ def pem(certificate):
 
 authority_key = ec.generate_private_key(ec.SECP256R1())
 authority = certificate("tests", authority_key, None, authority_key, [(x509.BasicConstraints(True, None), True)])
-key = ec.generate_private_key(ec.SECP256R1())
-names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-server = certificate("server", key, authority.subject, authority_key, [(names, False)])
+
+
+def write(name, alternative_name):
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName([alternative_name])
+    made = certificate(name, key, authority.subject, authority_key, [(names, False)])
+    (folder / f"{name}.pem").write_bytes(pem(made))
+    (folder / f"{name}.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
 (folder / "ca.pem").write_bytes(pem(authority))
-(folder / "server.pem").write_bytes(pem(server))
-(folder / "server.key").write_bytes(
-    key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-)
+write("server", x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+for argument in sys.argv[2:]:
+    name, _, uri = argument.partition("=")
+    write(name, x509.UniformResourceIdentifier(uri))

@@ -63,12 +63,16 @@ impl Workspace {
         Workspace { folder: Arc::new(TempDir::new().unwrap()), config: json!({}) }
     }
 
-    /// Sets the value at a JSON pointer of the configuration, making the sections on the way.
+    /// Sets the value at a JSON pointer of the configuration, making the sections and elements on the way.
     pub(crate) fn set(mut self, pointer: &str, value: Value) -> Workspace {
         let mut at = &mut self.config;
         for key in pointer.split('/').skip(1) {
             at = match at {
-                Value::Array(list) => &mut list[key.parse::<usize>().unwrap()],
+                Value::Array(list) => {
+                    let place: usize = key.parse().unwrap();
+                    list.resize(list.len().max(place + 1), Value::Null);
+                    &mut list[place]
+                }
                 other => &mut other[key],
             };
         }

@@ -18,6 +18,8 @@ const MAX_TEXT: usize = 4096;
 const MAX_TIME: u64 = 253_402_300_799;
 /// What the names of services begin with, and no other name.
 const SERVICE: &str = "spn:";
+/// What a workload is told that shows a token as one.
+const NOT_OF_TOKENS: TokenError = TokenError::Invalid("workloads show no tokens");
 
 /// A claim that may be missing, and is held to the same rule where it is there.
 pub(super) fn optional<R>(
@@ -89,6 +91,7 @@ pub(super) fn subject(kind: Kind, value: Option<&Json>) -> Result<String, TokenE
         Kind::FirstParty => user_id(value),
         Kind::Service => service_id(value),
         Kind::Cognito => text_where(value, is_uuid).ok_or(TokenError::Invalid("subject")),
+        Kind::Spiffe => Err(NOT_OF_TOKENS),
     }
 }
 
@@ -97,6 +100,7 @@ pub(super) fn principal_id(kind: Kind, value: Option<&Json>) -> Result<String, T
     match kind {
         Kind::FirstParty | Kind::Cognito => user_id(value),
         Kind::Service => service_id(value),
+        Kind::Spiffe => Err(NOT_OF_TOKENS),
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) fn of_claim(profile: &Profile, path: Path<'_>) -> Option<String> {
             Kind::Cognito => "a UUID",
             Kind::FirstParty => USER_ID,
             Kind::Service => "`spn:` and then letters, digits and `._@|+=-`, at most 256 bytes",
+            Kind::Spiffe => "absent: workloads show no tokens",
         }),
         (Some(_), "sub") => text(USER_ID),
         (_, "username" | "cognito:username") => {

@@ -37,10 +37,13 @@ pub(super) fn check(config: &IssuerConfig, problems: &mut Problems<'_>) {
     check_uses(config, problems);
     check_times(config, problems);
     let of_bearer = match config.kind {
-        Kind::Service => Err("a service is in no directory of users"),
+        Kind::Service | Kind::Spiffe => Err("a service is in no directory of users"),
         Kind::Cognito | Kind::FirstParty => directory(config),
     };
-    check_principal("principal", &config.principal, of_bearer, problems);
+    check_mapping("principal", &config.principal, of_bearer, problems);
+    if !config.trust_domains.is_empty() {
+        problems.add("trust_domains", "is for `spiffe`: tokens name an `issuer`");
+    }
     check_acting(config, problems);
 }
 
@@ -62,6 +65,10 @@ fn check_tokens_apart(config: &IssuerConfig, earlier: &IssuerConfig, problems: &
     let shared = |ours: &[String], theirs: &[String]| {
         ours.iter().find(|value| theirs.contains(value)).cloned()
     };
+    if let Some(domain) = shared(&config.trust_domains, &earlier.trust_domains) {
+        let message = format!("`{domain}` is a trust domain of `{}` as well", earlier.name);
+        problems.add("trust_domains", message);
+    }
     let Some(url) = shared(&config.issuer, &earlier.issuer) else {
         return;
     };
@@ -84,7 +91,9 @@ fn check_tokens_apart(config: &IssuerConfig, earlier: &IssuerConfig, problems: &
             config.client_ids.clone(),
             earlier.client_ids.clone(),
         ),
-        Kind::FirstParty | Kind::Service => ("audiences", audiences(config), audiences(earlier)),
+        Kind::FirstParty | Kind::Service | Kind::Spiffe => {
+            ("audiences", audiences(config), audiences(earlier))
+        }
     };
     if uses_meet && let Some(target) = shared(&ours, &theirs) {
         let message = format!(
@@ -95,7 +104,8 @@ fn check_tokens_apart(config: &IssuerConfig, earlier: &IssuerConfig, problems: &
     }
 }
 
-fn check_names(config: &IssuerConfig, problems: &mut Problems<'_>) {
+/// The entry's own name.
+pub(crate) fn check_name(config: &IssuerConfig, problems: &mut Problems<'_>) {
     let is_label = |name: &str| {
         (1..=64).contains(&name.len())
             && name
@@ -105,6 +115,10 @@ fn check_names(config: &IssuerConfig, problems: &mut Problems<'_>) {
     if !is_label(&config.name) {
         problems.add("name", "must be 1 to 64 letters, digits, `-` or `_`");
     }
+}
+
+fn check_names(config: &IssuerConfig, problems: &mut Problems<'_>) {
+    check_name(config, problems);
     if config.issuer.is_empty() {
         problems.add("issuer", "name at least one exact `iss` value");
     }
@@ -190,7 +204,7 @@ fn check_uses(config: &IssuerConfig, problems: &mut Problems<'_>) {
             Kind::FirstParty if usage == "svc" || !is_exact(usage) => {
                 format!("`{usage}` is no use of a user's token")
             }
-            Kind::Cognito | Kind::FirstParty | Kind::Service => continue,
+            Kind::Cognito | Kind::FirstParty | Kind::Service | Kind::Spiffe => continue,
         };
         problems.add("token_use", message);
     }
@@ -215,7 +229,7 @@ fn directory(config: &IssuerConfig) -> Result<(), &'static str> {
     }
 }
 
-fn check_principal(
+pub(crate) fn check_mapping(
     key: &str,
     principal: &PrincipalConfig,
     directory: Result<(), &'static str>,
@@ -264,9 +278,9 @@ fn check_acting(config: &IssuerConfig, problems: &mut Problems<'_>) {
     };
     match config.kind {
         Kind::Service => {
-            check_principal("on_behalf_of", user, directory(config), problems);
+            check_mapping("on_behalf_of", user, directory(config), problems);
         }
-        Kind::Cognito | Kind::FirstParty => {
+        Kind::Cognito | Kind::FirstParty | Kind::Spiffe => {
             problems.add("on_behalf_of", "is for `service`: users act for themselves");
         }
     }
