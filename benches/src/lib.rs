@@ -1,5 +1,6 @@
 //! What the criterion benches and the load harness share.
 
+pub mod checks;
 pub mod load;
 pub mod peers;
 pub mod process;

@@ -9,12 +9,18 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-pub use closed::closed;
+pub use closed::{closed, closed_over};
 pub use connection::Connection;
-pub use open::open;
+pub use open::{open, open_over};
 
 /// Anything that makes a measurement worthless: a refused request, a closed connection.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where one request at a time is asked: a connection, or a stream of one.
+pub trait Exchange: Send + 'static {
+    /// Sends one whole request and reads its whole answer. Anything but the expected answer is an error.
+    fn ask(&mut self, request: &[u8]) -> impl Future<Output = Result<(), Error>> + Send;
+}
 
 /// The requests of one measurement, whole heads ready to be written. Of `n` connections, number
 /// `i` sends the requests `i`, `i + n`, `i + 2n` and so on.

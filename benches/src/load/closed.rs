@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::{Connection, Error, Requests, Sample};
+use super::{Connection, Error, Exchange, Requests, Sample};
 
 /// Keeps `connections` busy for `duration`, or until requests that are sent once are all answered.
 pub async fn closed(
@@ -20,6 +20,16 @@ pub async fn closed(
     for _ in 0..connections {
         ready.push(Connection::open(target).await?);
     }
+    closed_over(ready, requests, duration).await
+}
+
+/// The same where requests are asked over whatever is `ready` for them.
+pub async fn closed_over(
+    ready: Vec<impl Exchange>,
+    requests: &Arc<Requests>,
+    duration: Duration,
+) -> Result<Sample, Error> {
+    let connections = ready.len();
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for (index, connection) in ready.into_iter().enumerate() {
@@ -36,7 +46,7 @@ pub async fn closed(
 }
 
 async fn drive(
-    mut connection: Connection,
+    mut connection: impl Exchange,
     requests: impl Iterator<Item = &[u8]>,
     start: Instant,
     duration: Duration,
@@ -47,7 +57,7 @@ async fn drive(
         if sent.duration_since(start) >= duration {
             break;
         }
-        connection.exchange(request).await?;
+        connection.ask(request).await?;
         sample.record(sent.elapsed());
         sample.elapsed = start.elapsed();
     }

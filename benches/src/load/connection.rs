@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Error;
+use super::{Error, Exchange};
 
 /// A connection and what was read from it but not yet used.
 pub struct Connection {
@@ -43,6 +43,12 @@ impl Connection {
                 _ => {}
             }
         }
+    }
+}
+
+impl Exchange for Connection {
+    async fn ask(&mut self, request: &[u8]) -> Result<(), Error> {
+        self.exchange(request).await.map(|_| ())
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::time::{
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
 
-use super::{Connection, Error, Requests, Sample};
+use super::{Connection, Error, Exchange, Requests, Sample};
 
 /// Sends `rate` requests a second for `duration`, or until requests that are sent once run out,
 /// evenly spread over the connections. Where a connection falls behind, its later requests follow
@@ -27,11 +27,26 @@ pub async fn open(
     rate: f64,
     duration: Duration,
 ) -> Result<Sample, Error> {
-    let gap = Duration::from_secs_f64(1.0 / rate);
     let mut ready = Vec::with_capacity(connections);
     for _ in 0..connections {
-        ready.push((Connection::open(target).await?, Alarm::new()?));
+        ready.push(Connection::open(target).await?);
     }
+    open_over(ready, requests, rate, duration).await
+}
+
+/// The same where requests are asked over whatever is `ready` for them.
+pub async fn open_over(
+    connections: Vec<impl Exchange>,
+    requests: &Arc<Requests>,
+    rate: f64,
+    duration: Duration,
+) -> Result<Sample, Error> {
+    let gap = Duration::from_secs_f64(1.0 / rate);
+    let mut ready = Vec::with_capacity(connections.len());
+    for connection in connections {
+        ready.push((connection, Alarm::new()?));
+    }
+    let connections = ready.len();
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for (index, (connection, alarm)) in ready.into_iter().enumerate() {
@@ -62,7 +77,7 @@ struct Schedule {
 }
 
 async fn drive(
-    mut connection: Connection,
+    mut connection: impl Exchange,
     alarm: Alarm,
     requests: impl Iterator<Item = &[u8]>,
     schedule: Schedule,
@@ -74,7 +89,7 @@ async fn drive(
             break;
         }
         alarm.sleep_until(schedule.start + due).await?;
-        connection.exchange(request).await?;
+        connection.ask(request).await?;
         let now = schedule.start.elapsed();
         sample.record(now.saturating_sub(due));
         sample.elapsed = now;

@@ -1,0 +1,178 @@
+//! External authorization: through a real Envoy beside an authorizer that always allows, and by itself.
+
+mod envoy;
+mod report;
+mod scene;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use benches::checks::{self, check};
+use benches::load::{self, Error, Requests};
+use benches::process::Resident;
+use clap::Parser;
+
+use report::{Alone, Report, Through};
+use scene::{Authorizer, Scene};
+
+/// How long each server works, unmeasured, before the first round.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// The longest that the checks of the memory figure may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The part of what it can do at which the latencies of the authorizer are looked at.
+const OPEN_SHARE: f64 = 0.3;
+/// In so many parts the memory figure is taken.
+const PARTS: u32 = 4;
+
+/// Measure what external authorization costs: drive a real Envoy that asks portcullis and one
+/// that asks a server which always allows, in alternation; then portcullis alone on one core, as
+/// Envoy would ask it; then its memory over a million checks.
+///
+/// Build all that is run first with `cargo build --release -p portcullis -p benches`, install
+/// Envoy with `tests/run --install`, then start this from the root of the repository. About two
+/// minutes with the defaults.
+#[derive(Parser)]
+#[command(
+    name = "checks",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 measured, 1 could not be measured, 2 called wrongly, \
+                  3 with --enforce: a figure is out of reach."
+)]
+struct Args {
+    /// The portcullis binary
+    #[arg(long, value_name = "FILE", default_value = "target/release/portcullis")]
+    portcullis: PathBuf,
+    /// The Envoy binary
+    #[arg(long, value_name = "FILE", default_value = "tests/.venv/bin/envoy")]
+    envoy: PathBuf,
+    /// The folder that holds policies/fortress and schemas/fortress.cedarschema
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    root: PathBuf,
+    /// Rounds; every figure is the median of them
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of each measurement; a round has four
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    seconds: f64,
+    /// Connections to Envoy
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    connections: u16,
+    /// Checks in flight when portcullis is asked directly
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=100))]
+    streams: u16,
+    /// Checks of the memory figure
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
+    checks: u32,
+    /// Exit with 3 if a figure misses what is to be reached
+    #[arg(long)]
+    enforce: bool,
+}
+
+// One thread: the harness must leave the cores to what it measures.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let report = match run(&args).await {
+        Ok(report) => report,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match report.print() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) if args.enforce => ExitCode::from(3),
+        Ok(false) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+async fn run(args: &Args) -> Result<Report, Error> {
+    let scene = Scene::new(&args.root)?;
+    let mut report = Report::new(args.rounds, args.seconds, args.connections, args.streams);
+    through(args, &scene, &mut report).await?;
+    alone(args, &scene, &mut report).await?;
+    Ok(report)
+}
+
+/// The same requests through two Envoys, in turn.
+async fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
+    let duration = Duration::from_secs_f64(args.seconds);
+    let connections = usize::from(args.connections);
+    let upstream = scene.upstream()?;
+    let (always, gate) = (scene.always()?, scene.portcullis(&args.portcullis, None)?);
+    let front = |authorizer: &Authorizer| envoy::start(&args.envoy, authorizer.at, upstream.at);
+    let (envoy_always, envoy_gate) = (front(&always)?, front(&gate)?);
+    let heads = scene.heads(args.connections.into());
+    let requests = Arc::new(Requests::repeated(heads));
+    for envoy in [&envoy_always, &envoy_gate] {
+        load::closed(envoy.at, &requests, connections, WARM_UP).await?;
+    }
+    for _ in 0..args.rounds {
+        let mut round = Vec::with_capacity(2);
+        for (envoy, authorizer) in [(&envoy_always, &always), (&envoy_gate, &gate)] {
+            let before = authorizer.process.cpu()?;
+            let sample = load::closed(envoy.at, &requests, connections, duration).await?;
+            let cpu = authorizer.process.cpu()? - before;
+            round.push(Through::new(&sample, cpu));
+        }
+        report.through(round);
+    }
+    Ok(())
+}
+
+/// Portcullis alone: on the first core where there is more than one, the harness on another.
+async fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
+    let duration = Duration::from_secs_f64(args.seconds);
+    let streams = usize::from(args.streams);
+    let gate = scene.portcullis(&args.portcullis, Some(scene::FIRST_CORE))?;
+    scene::move_to(scene::SECOND_CORE)?;
+    let calls = |count: u32| -> Vec<Vec<u8>> {
+        let tokens = scene.tokens(count).into_iter();
+        tokens
+            .map(|(user, token)| check(&format!("/v1/users/{user}"), &token))
+            .collect()
+    };
+    let warm = Arc::new(Requests::repeated(calls(args.streams.into())));
+    let ready = async || checks::streams(gate.at, streams).await;
+    load::closed_over(ready().await?, &warm, WARM_UP).await?;
+    for _ in 0..args.rounds {
+        let before = gate.process.cpu()?;
+        let closed = load::closed_over(ready().await?, &warm, duration).await?;
+        let cpu = gate.process.cpu()? - before;
+        let rate = closed.throughput() * OPEN_SHARE;
+        let open = load::open_over(ready().await?, &warm, rate, duration).await?;
+        report.alone(Alone::new(&closed, &open, cpu));
+    }
+
+    // As many tokens as are remembered, so that what is kept of them is kept from the first part on.
+    let many = calls(10_000);
+    let mut resident: Vec<Resident> = Vec::new();
+    let mut done = 0;
+    for _ in 0..PARTS {
+        let part = usize::try_from(args.checks / PARTS)?;
+        let part: Vec<_> = many.iter().cycle().take(part).cloned().collect();
+        done += part.len();
+        let once = Arc::new(Requests::once(part));
+        load::closed_over(ready().await?, &once, PATIENCE).await?;
+        resident.push(gate.process.resident()?);
+    }
+    report.memory(done, resident);
+    Ok(())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.05..=60.0).contains(&seconds) => Ok(seconds),
+        _ => Err("give a number from 0.05 to 60".to_owned()),
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    // Nothing is left to do when standard error is gone.
+    let _ = std::io::Write::write_fmt(
+        &mut std::io::stderr().lock(),
+        format_args!("checks: {message}\n"),
+    );
+    ExitCode::FAILURE
+}
