@@ -11,6 +11,8 @@ mod head;
 mod routing;
 mod signatures;
 mod store;
+#[path = "engine/stored.rs"]
+mod stored;
 mod token;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What is answered.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use cedar_policy::Decision;
@@ -19,7 +21,15 @@ pub struct Answer {
     /// Who decided.
     pub source: Source,
     /// The content hash of what decided.
-    pub revision: Arc<str>,
+    pub revision: Revision,
+}
+
+/// A content hash: the SHA-256 of policies and schema, in hexadecimal. Every answer has its own copy:
+/// one that all of them shared would have to count them, and threads would wait for each other there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Revision {
+    text: [u8; 64],
+    len: u8,
 }
 
 /// A policy that could not be evaluated, or a question that no policy could be asked.
@@ -74,7 +84,7 @@ impl Answer {
     }
 
     /// A Deny for a question that the policies of `revision` could not be asked.
-    pub(crate) fn refused(source: Source, revision: &Arc<str>, message: &str) -> Self {
+    pub(crate) fn refused(source: Source, revision: &str, message: &str) -> Self {
         Self {
             decision: Decision::Deny,
             determining_policies: Vec::new(),
@@ -83,8 +93,54 @@ impl Answer {
                 message: one_line(message),
             }],
             source,
-            revision: Arc::clone(revision),
+            revision: Revision::from(revision),
         }
+    }
+}
+
+// === impl Revision ===
+
+impl From<&str> for Revision {
+    /// Of text that is longer than a hash, only the beginning is kept.
+    fn from(text: &str) -> Self {
+        let text = text.get(..64).unwrap_or(text);
+        let mut revision = Self {
+            text: [0; 64],
+            len: 0,
+        };
+        for (to, from) in revision.text.iter_mut().zip(text.bytes()) {
+            *to = from;
+            revision.len += 1;
+        }
+        revision
+    }
+}
+
+impl Deref for Revision {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        let text = self.text.get(..usize::from(self.len));
+        text.and_then(|text| str::from_utf8(text).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl AsRef<str> for Revision {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl PartialEq<Arc<str>> for Revision {
+    fn eq(&self, other: &Arc<str>) -> bool {
+        **self == **other
     }
 }
 

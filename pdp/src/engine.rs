@@ -16,11 +16,14 @@ mod index;
 mod reads;
 mod request_check;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::Decision;
-use cedar_policy_core::ast::{ActionConstraint, Context, Effect, Expr, Policy, PolicySet, SlotId};
+use cedar_policy_core::ast::{
+    ActionConstraint, Context, Effect, Expr, Policy, PolicySet, Template,
+};
 use cedar_policy_core::entities::err::EntitiesError;
 use cedar_policy_core::evaluator::EvaluationError;
 
@@ -34,7 +37,9 @@ use self::index::{Entry, Found, Index, Met};
 use self::reads::{Fact, Facts, Reads};
 pub(crate) use self::request_check::RequestCheck;
 use crate::entities::{Stored, View};
+use crate::policies::{Link, Policies};
 use crate::uid::Uid;
+use crate::value::Naming;
 
 /// Policies, made ready to decide.
 #[derive(Debug)]
@@ -53,13 +58,24 @@ pub(crate) struct Engine {
     stack: usize,
 }
 
-/// A question, in the engine's terms.
+/// A question, in the engine's terms. Names are lent where they are stored: every copy counts itself,
+/// and threads that count in the same place wait for each other.
 #[derive(Debug)]
 pub(crate) struct Asked<'q> {
-    pub(crate) principal: Uid,
-    pub(crate) action: Uid,
-    pub(crate) resource: Uid,
+    pub(crate) principal: Cow<'q, Uid>,
+    pub(crate) action: Cow<'q, Uid>,
+    pub(crate) resource: Cow<'q, Uid>,
     pub(crate) context: &'q Context,
+}
+
+/// What a rule is made of.
+struct Source<'a> {
+    id: Arc<str>,
+    template: &'a Template,
+    /// What fills the slot for the principal.
+    principal: Option<&'a Uid>,
+    /// What fills the slot for the resource.
+    resource: Option<&'a Uid>,
 }
 
 /// What a policy says to a question that its scope matches.
@@ -112,16 +128,22 @@ pub(crate) struct Verdict {
 // === impl Engine ===
 
 impl Engine {
-    /// `height` is that of the tallest policy.
-    pub(crate) fn new(policies: &PolicySet, height: usize) -> Self {
-        Self::with_short(policies, height, index::SHORT)
+    /// `height` is that of the tallest policy. `naming` gives the names of entities: one that is
+    /// shared with what is stored is known by its address, and its text, which lies anywhere in
+    /// memory, need not be looked at.
+    pub(crate) fn new(policies: &Policies, height: usize, naming: Naming<'_>) -> Self {
+        Self::with_short(policies, height, naming, index::SHORT)
     }
 
-    fn with_short(policies: &PolicySet, height: usize, short: usize) -> Self {
-        let mut policies: Vec<&Policy> = policies.policies().collect();
-        policies.sort_unstable_by_key(|policy| policy.id());
+    fn with_short(policies: &Policies, height: usize, naming: Naming<'_>, short: usize) -> Self {
+        let written: &PolicySet = policies.written().as_ref();
+        let mut sources: Vec<Source<'_>> = written.policies().map(Source::of).collect();
+        // A link is made of a template that is there.
+        let links = policies.links().iter();
+        sources.extend(links.filter_map(|link| Source::of_link(link, written)));
+        sources.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         let mut engine = Self {
-            rules: Vec::with_capacity(policies.len()),
+            rules: Vec::with_capacity(sources.len()),
             principals: Axis::default(),
             actions: Axis::default(),
             resources: Axis::default(),
@@ -130,10 +152,22 @@ impl Engine {
             height,
             stack: 0,
         };
-        let mut entries = Vec::with_capacity(policies.len());
+        let mut entries = Vec::with_capacity(sources.len());
         let mut conditions = Conditions::default();
-        for (policy, rule) in policies.into_iter().zip(0..) {
-            engine.take(policy, rule, &mut entries, &mut conditions);
+        for (source, rule) in sources.into_iter().zip(0..) {
+            engine.take(source, rule, naming, &mut entries, &mut conditions);
+        }
+        let principals = engine.principals.renumber();
+        let resources = engine.resources.renumber();
+        for entry in &mut entries {
+            for (constraint, new) in [
+                (&mut entry.principal, &principals),
+                (&mut entry.resource, &resources),
+            ] {
+                if let Some(new) = new.get(*constraint as usize) {
+                    *constraint = *new;
+                }
+            }
         }
         engine.index = Index::new(entries, short);
         let heights = conditions
@@ -149,22 +183,24 @@ impl Engine {
     /// `conditions` are those of the policies before.
     fn take(
         &mut self,
-        policy: &Policy,
+        source: Source<'_>,
         rule: u32,
+        naming: Naming<'_>,
         entries: &mut Vec<Entry>,
         conditions: &mut Conditions,
     ) {
-        let template = policy.template();
-        let slot = |slot: SlotId| policy.env().get(&slot);
+        let template = source.template;
         let principal = self.principals.enter(
             template.principal_constraint().as_inner(),
-            slot(SlotId::principal()),
+            source.principal,
+            naming,
         );
         let resource = self.resources.enter(
             template.resource_constraint().as_inner(),
-            slot(SlotId::resource()),
+            source.resource,
+            naming,
         );
-        let condition = policy.non_scope_constraints_arc();
+        let condition = template.non_scope_constraints_arc();
         let mut condition = condition.map(|expression| conditions.of(expression));
         let mut enter = |principal, action, resource| {
             entries.push(Entry {
@@ -174,29 +210,35 @@ impl Engine {
                 rule,
             });
         };
-        match (principal, resource, policy.action_constraint()) {
+        match (principal, resource, template.action_constraint()) {
             (Some(principal), Some(resource), ActionConstraint::Any) => {
                 enter(principal, ANY, resource);
             }
             (Some(principal), Some(resource), ActionConstraint::Eq(action)) => {
-                enter(principal, self.actions.exactly(&Uid::of(action)), resource);
+                enter(principal, self.actions.exactly(&naming(action)), resource);
             }
             (Some(principal), Some(resource), ActionConstraint::In(actions)) => {
                 for action in actions {
-                    enter(principal, self.actions.within(&Uid::of(action)), resource);
+                    enter(principal, self.actions.within(&naming(action)), resource);
                 }
             }
             // A slot that nothing fills, which linking refuses: the evaluator is to say so.
             (None, _, _) | (_, None, _) => {
-                condition = Some(conditions.of(&Arc::new(policy.condition())));
+                condition = Some(conditions.of(&Arc::new(template.condition())));
                 enter(ANY, ANY, ANY);
             }
         }
         self.rules.push(Rule {
-            id: Arc::from(policy.id().as_ref()),
-            effect: policy.effect(),
+            id: source.id,
+            effect: template.effect(),
             condition,
         });
+    }
+
+    /// The name as it is shared here, if a scope names it.
+    pub(crate) fn shared(&self, uid: &Uid) -> Option<&Uid> {
+        let axes = [&self.principals, &self.actions, &self.resources];
+        axes.into_iter().find_map(|axis| axis.shared(uid))
     }
 
     /// The policies whose scopes match.
@@ -237,6 +279,28 @@ impl Engine {
             matching: self.index.candidates(&met),
             met,
         }
+    }
+}
+
+// === impl Source ===
+
+impl<'a> Source<'a> {
+    fn of(policy: &'a Policy) -> Self {
+        Self {
+            id: Arc::from(policy.id().as_ref()),
+            template: policy.template(),
+            principal: None,
+            resource: None,
+        }
+    }
+
+    fn of_link(link: &'a Link, written: &'a PolicySet) -> Option<Self> {
+        Some(Self {
+            id: Arc::clone(&link.id),
+            template: written.get_template(link.template.as_ref())?,
+            principal: link.principal.as_ref(),
+            resource: link.resource.as_ref(),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ mod stored;
 mod trie;
 mod view;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -292,13 +293,18 @@ impl Entities {
 
     /// The name, shared with what is stored under it or below it.
     pub(crate) fn name(&self, uid: &EntityUID) -> Uid {
+        self.lent(uid).into_owned()
+    }
+
+    /// The name as it lies here, if there is or is meant to be an entity that bears it.
+    pub(crate) fn lent(&self, uid: &EntityUID) -> Cow<'_, Uid> {
         let hash = Uid::hash_of(uid);
         if let Some(stored) = self.by_uid.find(hash, |stored| stored.uid.is(uid)) {
-            return stored.uid.clone();
+            return Cow::Borrowed(&stored.uid);
         }
         match self.below.find(hash, |brood| brood.parent.is(uid)) {
-            Some(brood) => brood.parent.clone(),
-            None => Uid::of(uid),
+            Some(brood) => Cow::Borrowed(&brood.parent),
+            None => Cow::Owned(Uid::of(uid)),
         }
     }
 

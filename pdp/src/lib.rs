@@ -30,7 +30,9 @@ mod namespace;
 mod one_line;
 mod pace;
 mod pdp;
+mod policies;
 mod question;
+mod retired;
 mod scan;
 mod search;
 mod slice;
@@ -42,7 +44,7 @@ mod value;
 mod verify;
 mod watch;
 
-pub use crate::answer::{Answer, PolicyError, Source};
+pub use crate::answer::{Answer, PolicyError, Revision, Source};
 pub use crate::api::authzen::{Authzen, AuthzenConfig, SearchLimits};
 pub use crate::bearer::{Bearer, Bearers, Describe, Tokens, Unproven};
 pub use crate::config::{

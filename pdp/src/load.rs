@@ -18,15 +18,16 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use cedar_policy::Schema;
+use cedar_policy_core::ast::EntityUID;
 use settings::Problem;
 
-use self::entities::{Changes, Input};
+use self::entities::{Changes, Input, Names};
 use crate::config::OnError;
 use crate::entities::{Draft, Entities};
+use crate::policies::Policies;
 use crate::scan::{Found, Scan, Stamp, unreadable};
 use crate::snapshot::{Parts, Rulebook, Snapshot};
 use crate::types::Types;
-use crate::uid::Uid;
 
 pub use depth::{MAX_HEIGHT, MAX_NESTING};
 pub use progress::{Step, tell_progress};
@@ -45,6 +46,10 @@ const READS: usize = 5;
 /// the depth of the text, which [`MAX_NESTING`] and [`MAX_HEIGHT`] bound; the memory is only
 /// reserved, not used, until something is really that deep.
 const LOAD_STACK: usize = 512 << 20;
+
+/// The priority of the thread that loads while requests are served (`nice`).
+#[cfg(target_os = "linux")]
+const LEAST_PRIORITY: i32 = 19;
 
 /// Where the parts of a snapshot are.
 #[derive(Debug, Clone)]
@@ -235,7 +240,7 @@ fn read(scan: &Scan) -> Result<Option<Texts>, Vec<Problem>> {
 /// Every mistake in every text, in the order of the texts.
 pub fn build(texts: Texts, rules: Rules) -> Result<Snapshot, Vec<Problem>> {
     let input = texts.entities.as_ref().map(Input::Text);
-    match on_a_large_stack(&texts, || make_here(&texts, input, rules, None)) {
+    match on_a_large_stack(&texts, false, || make_here(&texts, input, rules, None)) {
         Ok(made) => made.onto(None),
         Err(Failed::Problems(problems)) => Err(problems),
         // Texts in memory hold still.
@@ -253,11 +258,14 @@ pub(crate) fn make(
     before: Option<(&Snapshot, bool)>,
 ) -> Result<Made, Failed> {
     let input = scan.entities.as_ref().map(Input::File);
-    on_a_large_stack(texts, || make_here(texts, input, rules, before))
+    let calm = before.is_some();
+    on_a_large_stack(texts, calm, || make_here(texts, input, rules, before))
 }
 
+/// `calm` is for while requests are served: they come first.
 fn on_a_large_stack(
     texts: &Texts,
+    calm: bool,
     make: impl FnOnce() -> Result<Made, Failed> + Send,
 ) -> Result<Made, Failed> {
     let place = texts
@@ -269,12 +277,26 @@ fn on_a_large_stack(
         let worker = thread::Builder::new()
             .name("policy-load".to_owned())
             .stack_size(LOAD_STACK)
-            .spawn_scoped(scope, make)
+            .spawn_scoped(scope, move || {
+                if calm {
+                    step_back();
+                }
+                make()
+            })
             .map_err(|error| failed(format!("cannot start a thread to load policies: {error}")))?;
         worker
             .join()
             .unwrap_or_else(|_| Err(failed("loading failed on an internal error".to_owned())))
     })
+}
+
+/// Has the thread run only where no other wants to.
+fn step_back() {
+    // Elsewhere it would be the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, LEAST_PRIORITY) {
+        tracing::debug!(%error, "policies are loaded at the priority of requests");
+    }
 }
 
 fn make_here(
@@ -285,36 +307,48 @@ fn make_here(
 ) -> Result<Made, Failed> {
     let sources = Digests::of(texts, rules);
     let before_rulebook = before.map(|(snapshot, _)| snapshot.rulebook());
+    let same = before_rulebook.filter(|before| before.sources == sources);
     let mut problems = Vec::new();
-    let (rulebook, types) = match before_rulebook {
-        Some(same) if same.sources == sources => (Some(Arc::clone(same)), same.types.clone()),
-        _ => {
-            let schema = read_schema(texts, &mut problems);
-            let policies = policies::read(&texts.policies, rules.ids, &mut problems);
-            // Without the schema that was asked for, more than the first mistakes cannot be judged.
-            let Some((schema, warnings)) = schema else {
+    let (schema, types) = match same {
+        Some(same) => (None, same.types.clone()),
+        None => {
+            let Some(schema) = read_schema(texts, &mut problems) else {
+                // Without the schema that was asked for, more than the first mistakes cannot be
+                // judged.
+                let mut names = Names::new(None, None, None);
+                policies::read(&texts.policies, rules.ids, &mut names, &mut problems);
                 return Err(problems.into());
             };
             let types = match before_rulebook {
                 Some(before) if before.sources.schema == sources.schema => before.types.clone(),
-                _ => schema.as_ref().map(|schema| Arc::new(Types::of(schema))),
+                _ => schema.0.as_ref().map(|schema| Arc::new(Types::of(schema))),
             };
+            (Some(schema), types)
+        }
+    };
+    // Before the policies, so that the names that both share lie beside the entities: what parsing
+    // policies leaves behind is scattered all over memory.
+    let entities = make_entities(input, types.clone(), same.map(|same| &**same), before);
+    let rulebook = match (schema, &entities) {
+        (_, Err(Failed::Changed)) => None,
+        (None, _) => same.cloned(),
+        (Some((schema, warnings)), entities) => {
+            let read = entities.as_ref().ok().and_then(MadeEntities::changes);
+            let stored = before.map(|(snapshot, _)| snapshot.entities());
+            let mut names = Names::new(stored, None, read);
+            let policies = policies::read(&texts.policies, rules.ids, &mut names, &mut problems);
             let parts = Parts {
                 revision: revision(&policies, texts.schema.as_ref()),
                 sources,
                 height: policies.height,
-                types: types.clone(),
+                types,
                 warnings,
                 on_error: rules.on_error,
                 check_requests: rules.validate,
             };
-            (
-                rulebook(policies, schema, texts, parts, &mut problems),
-                types,
-            )
+            rulebook(policies, schema, texts, parts, names, &mut problems)
         }
     };
-    let entities = make_entities(input, types, before);
     match (rulebook, entities) {
         (_, Err(Failed::Changed)) => Err(Failed::Changed),
         (Some(rulebook), Ok(entities)) => Ok(Made { rulebook, entities }),
@@ -344,6 +378,7 @@ fn rulebook(
     schema: Option<Schema>,
     texts: &Texts,
     mut parts: Parts,
+    mut names: Names<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<Rulebook>> {
     if let Some(schema) = &schema
@@ -352,13 +387,16 @@ fn rulebook(
         policies.validate(schema, &texts.policies, problems, &mut parts.warnings);
     }
     let good = problems.is_empty();
-    good.then(|| Arc::new(Rulebook::new(policies.set, schema, parts)))
+    let mut naming = |uid: &EntityUID| names.name(uid);
+    let kept = Policies::new(policies.set, policies.links);
+    good.then(|| Arc::new(Rulebook::new(kept, schema, parts, &mut naming)))
 }
 
 /// What becomes of the stored entities. They are read again when their file or the schema changed.
 fn make_entities(
     input: Option<Input<'_>>,
     types: Option<Arc<Types>>,
+    rulebook: Option<&Rulebook>,
     before: Option<(&Snapshot, bool)>,
 ) -> Result<MadeEntities, Failed> {
     let same_types = |snapshot: &Snapshot| match (&snapshot.rulebook().types, &types) {
@@ -372,20 +410,21 @@ fn make_entities(
         (Some((snapshot, same_file)), _) if same_types(snapshot) && same_file => {
             return Ok(MadeEntities::Same);
         }
-        (Some((snapshot, _)), Some(input)) if same_types(snapshot) => {
-            (None, entities::read(input, types, snapshot.entities())?)
-        }
+        (Some((snapshot, _)), Some(input)) if same_types(snapshot) => (
+            None,
+            entities::read(input, types, snapshot.entities(), rulebook)?,
+        ),
         (_, Some(input)) => {
-            let base = actions_of(types)?;
-            let changes = entities::read(input, types, &base)?;
+            let base = actions_of(types, rulebook)?;
+            let changes = entities::read(input, types, &base, rulebook)?;
             (Some(base), changes)
         }
         // What was stored otherwise has to fit the new schema.
         (Some((snapshot, _)), None) => {
             let changes = Changes::of(snapshot.entities(), types)?;
-            (Some(actions_of(types)?), changes)
+            (Some(actions_of(types, rulebook)?), changes)
         }
-        (None, None) => (Some(actions_of(types)?), Changes::default()),
+        (None, None) => (Some(actions_of(types, rulebook)?), Changes::default()),
     };
     Ok(MadeEntities::Changed {
         base,
@@ -395,10 +434,11 @@ fn make_entities(
 }
 
 /// The actions of the schema alone.
-fn actions_of(types: Option<&Types>) -> Result<Entities, Failed> {
+fn actions_of(types: Option<&Types>, rulebook: Option<&Rulebook>) -> Result<Entities, Failed> {
+    let mut names = Names::new(None, rulebook, None);
     let actions = types.map(|types| {
         let actions = types.actions();
-        let drafts = actions.map(|action| Draft::named(action, &mut Uid::of));
+        let drafts = actions.map(|action| Draft::named(action, &mut |uid| names.name(uid)));
         drafts.collect::<Result<Vec<Draft>, _>>()
     });
     let failed = |message: String| Failed::from(vec![Problem::of_file("".as_ref(), message)]);
@@ -406,6 +446,17 @@ fn actions_of(types: Option<&Types>) -> Result<Entities, Failed> {
         .transpose()
         .map_err(|error| failed(error.to_string()))?;
     Entities::new(Vec::new(), actions).map_err(|error| failed(error.to_string()))
+}
+
+// === impl MadeEntities ===
+
+impl MadeEntities {
+    fn changes(&self) -> Option<&Changes> {
+        match self {
+            Self::Same => None,
+            Self::Changed { changes, .. } => Some(changes),
+        }
+    }
 }
 
 // === impl Made ===

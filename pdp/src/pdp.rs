@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::namespace::Namespace;
 use crate::one_line::one_line;
 use crate::question::Question;
+use crate::retired::Retired;
 use crate::scan::{Found, Scan};
 use crate::search::Ended;
 use crate::snapshot::{Seen, Snapshot};
@@ -61,6 +62,8 @@ struct Looked {
     judged: Option<Scan>,
     /// The file whose entities were last taken over.
     entities: Option<Found>,
+    /// What decided before.
+    retired: Retired,
 }
 
 /// Entities that cannot be stored, or not be taken away.
@@ -152,6 +155,7 @@ impl Pdp {
             looked: Mutex::new(Looked {
                 entities: scan.entities.clone(),
                 judged: Some(scan),
+                retired: Retired::default(),
             }),
             writing: Mutex::new(()),
             problems: ArcSwap::default(),
@@ -278,7 +282,7 @@ impl Pdp {
         Health {
             revision: Arc::clone(snapshot.revision()),
             entities_revision: Arc::clone(snapshot.entities_revision()),
-            policies: snapshot.policies().num_of_policies(),
+            policies: snapshot.policy_count(),
             entities: snapshot.entity_count(),
             age,
             fresh: age <= self.max_staleness,
@@ -297,6 +301,7 @@ impl Pdp {
     pub fn refresh(&self) {
         // Whoever panicked here only held what this look replaces.
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.retired.free(&self.snapshot());
         let scan = Scan::of(&self.sources);
         if looked.judged.as_ref() == Some(&scan) {
             return self.verified();
@@ -324,13 +329,13 @@ impl Pdp {
         let entities = scan.entities.clone();
         looked.judged = Some(scan);
         self.verified();
-        match self.take_over(made) {
+        match self.take_over(made, &mut looked.retired) {
             Ok(()) => looked.entities = entities,
             Err(problems) => self.fail(problems),
         }
     }
 
-    fn take_over(&self, made: Made) -> Result<(), Vec<Problem>> {
+    fn take_over(&self, made: Made, retired: &mut Retired) -> Result<(), Vec<Problem>> {
         let _writing = self.writing();
         let current = self.snapshot();
         let snapshot = made.onto(Some(&current))?;
@@ -351,7 +356,8 @@ impl Pdp {
         self.announce(&snapshot);
         self.metrics.reloaded();
         let reload = loaded(&snapshot);
-        self.current.store(Arc::new(snapshot));
+        drop(current);
+        retired.take(self.current.swap(Arc::new(snapshot)));
         self.reloads.send_replace(reload);
         Ok(())
     }
@@ -430,10 +436,7 @@ impl Pdp {
     }
 
     fn announce(&self, snapshot: &Snapshot) {
-        let (policies, entities) = (
-            snapshot.policies().num_of_policies(),
-            snapshot.entity_count(),
-        );
+        let (policies, entities) = (snapshot.policy_count(), snapshot.entity_count());
         for warning in snapshot.warnings() {
             tracing::warn!(%warning, "policies or entities can be improved");
         }
@@ -467,7 +470,7 @@ fn loaded(snapshot: &Snapshot) -> Reload {
     Reload::Loaded {
         revision: Arc::clone(snapshot.revision()),
         entities_revision: Arc::clone(snapshot.entities_revision()),
-        policies: snapshot.policies().num_of_policies(),
+        policies: snapshot.policy_count(),
     }
 }
 

@@ -3,27 +3,27 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{
-    ActionConstraint, Decision, Effect, Entity, EntityTypeName, EntityUid, Policy, PolicyId,
-    PolicySet, Schema,
-};
+use cedar_policy::{Decision, Effect, Entity, EntityTypeName, EntityUid, PolicySet, Schema};
 use cedar_policy_core::ast::Request;
 use cedar_policy_core::evaluator::EvaluationError;
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::ValidatorSchema;
 use settings::Problem;
 
-use crate::answer::{Answer, PolicyError, Source};
+use crate::answer::{Answer, PolicyError, Revision, Source};
 use crate::config::OnError;
 use crate::context_shape::ContextShape;
 use crate::engine::{self, Asked, Candidates, Digest, Engine, RequestCheck, Undigested, Verdict};
 use crate::entities::{Entities, View};
 use crate::load::Digests;
 use crate::one_line::one_line;
+use crate::policies::Policies;
 use crate::question::Question;
 use crate::slice;
 use crate::stored_entity::StoredEntity;
 use crate::types::Types;
+use crate::uid::Uid;
+use crate::value::Naming;
 
 /// Policies, schema and entities, never changed once made. One snapshot answers one question, and
 /// says in `revision` and `entities_revision` which it was.
@@ -39,8 +39,10 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub(crate) struct Rulebook {
     pub(crate) revision: Arc<str>,
+    /// The same, for answers.
+    stamp: Revision,
     pub(crate) sources: Digests,
-    pub(crate) policies: PolicySet,
+    pub(crate) policies: Policies,
     pub(crate) schema: Option<Schema>,
     pub(crate) types: Option<Arc<Types>>,
     /// What policies and schema could do better; not mistakes.
@@ -92,7 +94,13 @@ pub(crate) struct Parts {
 // === impl Rulebook ===
 
 impl Rulebook {
-    pub(crate) fn new(policies: PolicySet, schema: Option<Schema>, parts: Parts) -> Self {
+    /// `naming` gives the names of entities, which are those of what is stored, if anything is.
+    pub(crate) fn new(
+        policies: Policies,
+        schema: Option<Schema>,
+        parts: Parts,
+        naming: Naming<'_>,
+    ) -> Self {
         let Parts {
             revision,
             sources,
@@ -115,11 +123,12 @@ impl Rulebook {
         Self {
             context_shapes: context_shapes.collect(),
             entity_shapes: entity_shapes.collect(),
-            engine: Engine::new(policies.as_ref(), height),
+            engine: Engine::new(&policies, height, naming),
             check: schema
                 .as_ref()
                 .filter(|_| check_requests)
                 .map(|schema| RequestCheck::new(schema.as_ref())),
+            stamp: Revision::from(&*revision),
             revision,
             sources,
             policies,
@@ -129,6 +138,11 @@ impl Rulebook {
             height,
             on_error,
         }
+    }
+
+    /// The name as it is shared here, if a policy's scope names it.
+    pub(crate) fn shared(&self, uid: &Uid) -> Option<&Uid> {
+        self.engine.shared(uid)
     }
 }
 
@@ -188,10 +202,17 @@ impl Snapshot {
         self.rulebook.schema.as_ref()
     }
 
-    /// The policies, under the ids that answers name them by.
+    /// The policies as Cedar has them, under the ids that answers name them by. Where there are links,
+    /// the first call makes them, and the snapshot keeps them: for what is rarely asked.
     #[must_use]
     pub fn policies(&self) -> &PolicySet {
-        &self.rulebook.policies
+        self.rulebook.policies.whole()
+    }
+
+    /// How many policies there are. Templates are none.
+    #[must_use]
+    pub fn policy_count(&self) -> usize {
+        self.rulebook.policies.count()
     }
 
     /// The context that `action` declares; `None` without a schema and for an action that the
@@ -234,12 +255,7 @@ impl Snapshot {
             let known = schema.actions_for_principal_and_resource(principal, resource);
             return known.cloned().collect();
         }
-        let named = |policy: &Policy| match policy.action_constraint() {
-            ActionConstraint::Any => Vec::new(),
-            ActionConstraint::Eq(action) => vec![action],
-            ActionConstraint::In(actions) => actions,
-        };
-        self.rulebook.policies.policies().flat_map(named).collect()
+        self.rulebook.policies.actions()
     }
 
     /// A stored entity, with all of its ancestors.
@@ -273,10 +289,9 @@ impl Snapshot {
     /// The effect and the annotations of a policy.
     #[must_use]
     pub fn describe(&self, policy: &str) -> Option<(Effect, Vec<(&str, &str)>)> {
-        let policy = self.rulebook.policies.policy(&PolicyId::new(policy))?;
-        let mut annotations: Vec<_> = policy.annotations().collect();
+        let (effect, mut annotations) = self.rulebook.policies.describe(policy)?;
         annotations.sort_unstable();
-        Some((policy.effect(), annotations))
+        Some((effect, annotations))
     }
 
     /// Decides. A question outside the schema is a Deny that says so in `errors`.
@@ -311,9 +326,9 @@ impl Snapshot {
     ) -> Result<Matter<'s, 'v>, Answer> {
         let entities = &self.entities;
         let asked = Asked {
-            principal: entities.name(question.principal.as_ref()),
-            action: entities.name(question.action.as_ref()),
-            resource: entities.name(question.resource.as_ref()),
+            principal: entities.lent(question.principal.as_ref()),
+            action: entities.lent(question.action.as_ref()),
+            resource: entities.lent(question.resource.as_ref()),
             context: question.context.as_ref(),
         };
         if let Err(message) = self.check(question, &asked) {
@@ -398,7 +413,7 @@ impl Snapshot {
             determining_policies: verdict.determining,
             errors,
             source: Source::Engine,
-            revision: Arc::clone(&self.rulebook.revision),
+            revision: self.rulebook.stamp,
         };
         if answer.is_allow() && !answer.errors.is_empty() && self.rulebook.on_error == OnError::Deny
         {

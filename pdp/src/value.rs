@@ -4,6 +4,7 @@
 //! texts and a second copy of every set. They are equal, and in the same order, exactly when Cedar's
 //! are.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -181,6 +182,15 @@ impl Set {
 
     pub(crate) fn contains(&self, value: &Value) -> bool {
         self.0.binary_search(value).is_ok()
+    }
+
+    pub(crate) fn contains_entity(&self, uid: &Uid) -> bool {
+        let place = self.0.binary_search_by(|member| match member {
+            Value::Bool(_) | Value::Long(_) | Value::String(_) => Ordering::Less,
+            Value::Entity(member) => member.cmp(uid),
+            Value::Set(_) | Value::Record(_) | Value::Extension(_) => Ordering::Greater,
+        });
+        place.is_ok()
     }
 
     pub(crate) fn is_subset(&self, other: &Self) -> bool {

@@ -116,7 +116,7 @@ impl Examination {
 
     fn snapshot(&mut self, config: &Config, snapshot: &Snapshot, namespace: &Namespace) {
         self.warnings.extend(snapshot.warnings().cloned());
-        self.counts.policies = snapshot.policies().num_of_policies();
+        self.counts.policies = snapshot.policy_count();
         self.counts.entities = snapshot.entity_count();
         let Some(schema) = snapshot.schema() else {
             return;

@@ -10,9 +10,12 @@
 )]
 
 mod apps;
+mod entities;
 mod measure;
 mod policies;
+mod reload;
 mod scene;
+mod stored;
 
 use std::env;
 
@@ -33,6 +36,19 @@ fn main() {
     }
     if wanted("policies") {
         policies::by_number();
+    }
+    // Part of the one above.
+    if asked.iter().any(|asked| asked == "flat") {
+        policies::flat();
+    }
+    if wanted("entities") {
+        entities::by_number();
+    }
+    if wanted("memory") {
+        policies::by_memory();
+    }
+    if wanted("reload") {
+        reload::measure();
     }
     if wanted("conditions") {
         policies::by_conditions();

@@ -6,9 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cedar_policy::{Context, RestrictedExpression};
+use pdp::load::{Ids, Rules, Text, Texts, build};
+use pdp::{OnError, Snapshot};
 use serde_json::{Map, Value, json};
 
-use crate::measure::{Times, each, tell};
+use crate::measure::{Measure, each, in_turn, memory, once, tell};
 use crate::scene::{Dice, Names, Scene, entity, reference, uid};
 
 /// How many scoped policies. Without optimisation the larger sets would only be waited for.
@@ -39,45 +41,48 @@ enum Form {
 /// entities; those that are about the policies are about few entities where there are few policies.
 pub(crate) fn by_number() {
     for (name, form) in [("policies", Form::Text), ("links", Form::Links)] {
-        let mut few: Option<[Times; 2]> = None;
-        for number in POLICIES {
-            let scene = scoped(*number, form);
+        let scenes: Vec<Scene> = POLICIES
+            .iter()
+            .map(|number| scoped(*number, form))
+            .collect();
+        flatness(name, &scenes);
+        for (number, scene) in POLICIES.iter().zip(&scenes) {
+            let about = each(&scene.questions, |question| scene.snapshot.decide(question));
+            let requests = scene.requests((200_000 / number).clamp(10, QUESTIONS));
+            let authorizer = once(requests, |request| scene.authorize(request));
             tell(&format!(
-                "{number} scoped {name}; {} % allowed",
+                "  about {number} {name}: {}; authorizer {}; {:.0}x; {} % allowed",
+                about.text(),
+                authorizer.text(),
+                about.ratio(&authorizer),
                 scene.allowed()
             ));
-            let about = each(&scene.questions, |question| scene.snapshot.decide(question));
-            let times = [anywhere(false), anywhere(true)]
-                .map(|questions| each(&questions, |question| scene.snapshot.decide(question)));
-            let requests = scene.requests((200_000 / number).clamp(10, QUESTIONS));
-            let authorizer = each(requests, |request| scene.authorize(request));
-            let [uniform, skewed] = &times;
-            tell(&format!(
-                "  any user and document, uniform {}",
-                uniform.text()
-            ));
-            tell(&format!(
-                "  any user and document, Zipf    {}",
-                skewed.text()
-            ));
-            tell(&format!(
-                "  about the policies             {}",
-                about.text()
-            ));
-            tell(&format!(
-                "  authorizer, about the policies {}; {:.0}x",
-                authorizer.text(),
-                about.ratio(&authorizer)
-            ));
-            match &few {
-                None => few = Some(times),
-                Some([few_uniform, few_skewed]) => tell(&format!(
-                    "  of the time with {}: uniform {:.2}x, Zipf {:.2}x",
-                    POLICIES.first().copied().unwrap_or_default(),
-                    few_uniform.ratio(uniform),
-                    few_skewed.ratio(skewed),
-                )),
-            }
+        }
+    }
+}
+
+/// The same without the authorizer, which takes by far most of the time.
+pub(crate) fn flat() {
+    for (name, form) in [("policies", Form::Text), ("links", Form::Links)] {
+        let scenes = POLICIES.iter().map(|number| scoped(*number, form));
+        flatness(name, &scenes.collect::<Vec<_>>());
+    }
+}
+
+fn flatness(name: &str, scenes: &[Scene]) {
+    tell(&format!("{name}, asked about any user and document"));
+    for (how, skewed) in [("uniform", false), ("Zipf   ", true)] {
+        let questions = anywhere(skewed);
+        let measures = scenes.iter().map(|scene| {
+            let questions = &questions;
+            Box::new(move || each(questions, |question| scene.snapshot.decide(question)))
+                as Measure<'_>
+        });
+        let times = in_turn(measures);
+        for (number, time) in POLICIES.iter().zip(&times) {
+            let beside = times.first().map(|few| time.beside(few));
+            let beside = beside.unwrap_or_default();
+            tell(&format!("  {how} {number:>7}: {}; {beside}", time.text()));
         }
     }
 }
@@ -97,6 +102,41 @@ pub(crate) fn by_conditions() {
             engine.ratio(&authorizer)
         ));
     }
+}
+
+/// What a link takes of memory.
+pub(crate) fn by_memory() {
+    let number = POLICIES.last().copied().unwrap_or_default();
+    let texts = || Texts {
+        policies: vec![
+            Text {
+                path: "scoped.cedar".into(),
+                content: templates(),
+            },
+            Text {
+                path: "links.cedar.json".into(),
+                content: links(number),
+            },
+        ],
+        ..Texts::default()
+    };
+    let rules = Rules {
+        ids: Ids::Annotated,
+        validate: false,
+        on_error: OnError::Cedar,
+    };
+    let one = texts();
+    let began = Instant::now();
+    let first = build(one, rules).expect("what is generated fits");
+    let (took, after) = (began.elapsed(), memory("VmRSS"));
+    // What the first left behind is used by the others, so that they tell what is kept.
+    let more: Vec<Snapshot> = (0..4).filter_map(|_| build(texts(), rules).ok()).collect();
+    let kept = memory("VmRSS").saturating_sub(after) / more.len().max(1) as u64;
+    tell(&format!(
+        "{number} links: loaded in {took:.1?}; {} bytes are kept for each",
+        kept / number as u64,
+    ));
+    drop(first);
 }
 
 /// Two threads against one.
@@ -162,7 +202,7 @@ fn scoped(policies: usize, form: Form) -> Scene {
 }
 
 /// Questions about any user and document, or about some of them far more often than about others.
-fn anywhere(skewed: bool) -> Vec<pdp::Question> {
+pub(crate) fn anywhere(skewed: bool) -> Vec<pdp::Question> {
     let mut names = Names::default();
     let mut dice = Dice(7);
     let questions = (0..QUESTIONS).map(|_| {
@@ -188,7 +228,7 @@ fn about(names: &mut Names, policy: usize) -> pdp::Question {
     names.question(("User", &user), action, ("Doc", &document))
 }
 
-fn text(policies: usize) -> String {
+pub(crate) fn text(policies: usize) -> String {
     let mut text = String::new();
     for number in 0..policies {
         let (user, document) = (user(number), document(number));
@@ -212,7 +252,7 @@ fn text(policies: usize) -> String {
     text
 }
 
-fn templates() -> String {
+pub(crate) fn templates() -> String {
     r#"
     @id("t0") permit(principal == ?principal, action == Action::"view", resource == ?resource);
     @id("t1") permit(principal in ?principal, action in [Action::"view", Action::"edit"], resource in ?resource);
@@ -222,7 +262,7 @@ fn templates() -> String {
     .to_owned()
 }
 
-fn links(policies: usize) -> String {
+pub(crate) fn links(policies: usize) -> String {
     let links: Vec<Value> = (0..policies)
         .map(|number| {
             let (user, document) = (user(number), document(number));
@@ -255,7 +295,7 @@ fn document(policy: usize) -> usize {
 }
 
 /// Users in groups and documents in folders, two each, and those in ten larger ones.
-fn entities() -> Value {
+pub(crate) fn entities() -> Value {
     let mut all = Vec::new();
     for (kind, member, attributes) in [
         ("Group", "User", json!({})),

@@ -7,7 +7,6 @@
 //! all that Cedar looks at.
 
 use std::cell::{OnceCell, RefCell};
-use std::ops::Deref;
 
 use cedar_policy_core::ast::{
     Context, ExtensionFunction, PartialValue, RepresentableExtensionValue,
@@ -27,19 +26,17 @@ pub(super) struct AskCedar;
 /// What conditions see of one question.
 pub(super) struct Sight<'q> {
     view: &'q View<'q>,
-    principal: Value,
-    action: Value,
-    resource: Value,
-    context: &'q Context,
+    asked: &'q Asked<'q>,
     /// The context in our form, once a condition has asked for it.
     converted: OnceCell<Option<Value>>,
     /// Every entity that was looked at, when Cedar is to see the same.
     looked_at: Option<RefCell<Vec<Uid>>>,
 }
 
-/// A value where it lies, or one that was made just now.
+/// A value where it lies, the name of an entity where it lies, or a value that was made just now.
 enum Seen<'s> {
     There(&'s Value),
+    Name(&'s Uid),
     Made(Value),
 }
 
@@ -65,10 +62,7 @@ impl<'q> Sight<'q> {
     pub(super) fn new(asked: &'q Asked<'q>, view: &'q View<'q>) -> Self {
         Self {
             view,
-            principal: Value::Entity(asked.principal.clone()),
-            action: Value::Entity(asked.action.clone()),
-            resource: Value::Entity(asked.resource.clone()),
-            context: asked.context,
+            asked,
             converted: OnceCell::new(),
             looked_at: None,
         }
@@ -112,10 +106,12 @@ impl<'q> Sight<'q> {
                 let [left, right] = &**two;
                 let (left, right) = (self.value(left)?, self.value(right)?);
                 match binary {
-                    Binary::Equal => Ok(*left == *right),
-                    Binary::Less | Binary::AtMost => compare(*binary, &left, &right),
+                    Binary::Equal => Ok(left.is(&right)),
+                    Binary::Less | Binary::AtMost => {
+                        compare(*binary, left.value()?, right.value()?)
+                    }
                     Binary::In => self.is_in(&left, &right),
-                    Binary::Contains => Ok(set(&left)?.contains(&right)),
+                    Binary::Contains => Ok(right.is_member(set(&left)?)),
                     Binary::ContainsAll => {
                         let (left, right) = (set(&left)?, set(&right)?);
                         Ok(right.is_subset(left))
@@ -131,7 +127,7 @@ impl<'q> Sight<'q> {
                             .is_some_and(|entity| entity.tags.get(tag).is_some()))
                     }
                     Binary::Add | Binary::Subtract | Binary::Multiply | Binary::GetTag => {
-                        boolean(&*self.two(*binary, left, right)?)
+                        boolean(&self.two(*binary, left, right)?)
                     }
                 }
             }
@@ -139,21 +135,21 @@ impl<'q> Sight<'q> {
                 let one = self.value(one)?;
                 Ok(self.is_within(entity(&one)?, uids.iter()))
             }
-            Op::Is(one, kind) => Ok(entity(&*self.value(one)?)?.kind() == kind),
-            Op::Has(one, name) => self.has(&*self.value(one)?, name),
-            Op::HasPath(one, names) => self.has_path(&*self.value(one)?, names),
-            Op::Like(one, pattern) => Ok(pattern.matches(string(&*self.value(one)?)?)),
-            Op::IsEmpty(one) => Ok(set(&*self.value(one)?)?.is_empty()),
-            _ => boolean(&*self.value(op)?),
+            Op::Is(one, kind) => Ok(entity(&self.value(one)?)?.kind() == kind),
+            Op::Has(one, name) => self.has_path(&self.value(one)?, std::slice::from_ref(name)),
+            Op::HasPath(one, names) => self.has_path(&self.value(one)?, names),
+            Op::Like(one, pattern) => Ok(pattern.matches(string(&self.value(one)?)?)),
+            Op::IsEmpty(one) => Ok(set(&self.value(one)?)?.is_empty()),
+            _ => boolean(&self.value(op)?),
         }
     }
 
     fn value<'s>(&'s self, op: &'s Op) -> Result<Seen<'s>, AskCedar> {
         Ok(match op {
             Op::Constant(value) => Seen::There(value),
-            Op::Principal => Seen::There(&self.principal),
-            Op::Action => Seen::There(&self.action),
-            Op::Resource => Seen::There(&self.resource),
+            Op::Principal => Seen::Name(&self.asked.principal),
+            Op::Action => Seen::Name(&self.asked.action),
+            Op::Resource => Seen::Name(&self.asked.resource),
             Op::Context => Seen::There(self.context()?),
             Op::Attribute(one, name) => return self.attribute(self.value(one)?, name),
             Op::If(three) => {
@@ -167,7 +163,7 @@ impl<'q> Sight<'q> {
                 let [left, right] = &**two;
                 return self.two(*binary, self.value(left)?, self.value(right)?);
             }
-            Op::Negate(one) => Seen::Made(negate(&*self.value(one)?)?),
+            Op::Negate(one) => Seen::Made(negate(self.value(one)?.value()?)?),
             Op::Set(members) => {
                 let members = members.iter().map(|member| self.made(member));
                 Seen::Made(Value::Set(Set::new(
@@ -214,7 +210,7 @@ impl<'q> Sight<'q> {
     }
 
     fn context(&self) -> Result<&Value, AskCedar> {
-        let converted = self.converted.get_or_init(|| match self.context {
+        let converted = self.converted.get_or_init(|| match self.asked.context {
             Context::Value(members) => {
                 Some(Value::Record(Record::of(members.iter(), &mut Uid::of)))
             }
@@ -232,58 +228,46 @@ impl<'q> Sight<'q> {
     }
 
     fn attribute<'s>(&'s self, of: Seen<'s>, name: &str) -> Result<Seen<'s>, AskCedar> {
-        match of {
+        let found = match &of {
             Seen::There(Value::Record(record)) => record.get(name).map(Seen::There),
             Seen::Made(Value::Record(record)) => record.get(name).cloned().map(Seen::Made),
-            Seen::There(Value::Entity(uid)) => self
-                .entity(uid)
-                .and_then(|entity| entity.attributes.get(name))
-                .map(Seen::There),
-            Seen::Made(Value::Entity(uid)) => self
-                .entity(&uid)
-                .and_then(|entity| entity.attributes.get(name))
-                .map(Seen::There),
-            _ => None,
-        }
-        .ok_or(AskCedar)
-    }
-
-    fn has(&self, value: &Value, name: &str) -> Result<bool, AskCedar> {
-        match value {
-            Value::Record(record) => Ok(record.get(name).is_some()),
-            Value::Entity(uid) => {
-                let entity = self.entity(uid);
-                Ok(entity.is_some_and(|entity| entity.attributes.get(name).is_some()))
+            _ => {
+                let entity = self.entity(entity(&of)?);
+                entity
+                    .and_then(|entity| entity.attributes.get(name))
+                    .map(Seen::There)
             }
-            _ => Err(AskCedar),
-        }
+        };
+        found.ok_or(AskCedar)
     }
 
-    fn has_path(&self, value: &Value, names: &[SmolStr]) -> Result<bool, AskCedar> {
-        let mut value = value;
+    fn has_path(&self, of: &Seen<'_>, names: &[SmolStr]) -> Result<bool, AskCedar> {
+        // What is known of the value so far: once past the first name it lies somewhere.
+        let mut value = None;
         for name in names {
-            let next = match value {
-                Value::Record(record) => record.get(name),
-                Value::Entity(uid) => self
-                    .entity(uid)
+            let next = match value.map_or(of.as_ref(), Seen::There) {
+                Seen::There(Value::Record(record)) => record.get(name),
+                seen => self
+                    .entity(entity(&seen)?)
                     .and_then(|entity| entity.attributes.get(name)),
-                _ => return Err(AskCedar),
             };
             match next {
-                Some(next) => value = next,
+                Some(_) => value = next,
                 None => return Ok(false),
             }
         }
         Ok(true)
     }
 
-    fn is_in(&self, left: &Value, right: &Value) -> Result<bool, AskCedar> {
+    fn is_in(&self, left: &Seen<'_>, right: &Seen<'_>) -> Result<bool, AskCedar> {
         let uid = entity(left)?;
-        match right {
-            Value::Entity(around) => Ok(self.is_within(uid, std::iter::once(around))),
+        if let Some(around) = right.name() {
+            return Ok(self.is_within(uid, std::iter::once(around)));
+        }
+        match right.value()? {
             Value::Set(set) => {
                 // One that is no entity is an error, even where another is around.
-                let around = set.iter().map(entity).collect::<Result<Vec<_>, _>>();
+                let around = set.iter().map(named).collect::<Result<Vec<_>, _>>();
                 // Cedar looks the entity up before it looks into the set.
                 if around.is_err() {
                     self.entity(uid);
@@ -315,7 +299,7 @@ impl<'q> Sight<'q> {
             let tag = self.entity(uid).and_then(|entity| entity.tags.get(tag));
             return tag.map(Seen::There).ok_or(AskCedar);
         }
-        arithmetic(binary, &left, &right).map(Seen::Made)
+        arithmetic(binary, left.value()?, right.value()?).map(Seen::Made)
     }
 }
 
@@ -325,18 +309,51 @@ impl Seen<'_> {
     fn into_value(self) -> Value {
         match self {
             Self::There(value) => value.clone(),
+            Self::Name(uid) => Value::Entity(uid.clone()),
             Self::Made(value) => value,
         }
     }
-}
 
-impl Deref for Seen<'_> {
-    type Target = Value;
-
-    fn deref(&self) -> &Value {
+    /// The same, where it lies.
+    fn as_ref(&self) -> Seen<'_> {
         match self {
-            Self::There(value) => value,
-            Self::Made(value) => value,
+            Self::There(value) => Seen::There(value),
+            Self::Name(uid) => Seen::Name(uid),
+            Self::Made(value) => Seen::There(value),
+        }
+    }
+
+    /// The name, if it is an entity.
+    fn name(&self) -> Option<&Uid> {
+        match self {
+            Self::Name(uid) => Some(uid),
+            Self::There(Value::Entity(uid)) | Self::Made(Value::Entity(uid)) => Some(uid),
+            Self::There(_) | Self::Made(_) => None,
+        }
+    }
+
+    /// The value, for operations that fail for the name of an entity.
+    fn value(&self) -> Result<&Value, AskCedar> {
+        match self {
+            Self::There(value) => Ok(value),
+            Self::Made(value) => Ok(value),
+            Self::Name(_) => Err(AskCedar),
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        match (self.name(), other.name()) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => self.value().ok() == other.value().ok(),
+            _ => false,
+        }
+    }
+
+    fn is_member(&self, set: &Set) -> bool {
+        match self {
+            Self::Name(uid) => set.contains_entity(uid),
+            Self::There(value) => set.contains(value),
+            Self::Made(value) => set.contains(value),
         }
     }
 }
@@ -396,30 +413,34 @@ pub(super) fn call(
     }
 }
 
-fn boolean(value: &Value) -> Result<bool, AskCedar> {
-    match value {
+fn boolean(value: &Seen<'_>) -> Result<bool, AskCedar> {
+    match value.value()? {
         Value::Bool(value) => Ok(*value),
         _ => Err(AskCedar),
     }
 }
 
-fn string(value: &Value) -> Result<&str, AskCedar> {
-    match value {
+fn string<'s>(value: &'s Seen<'_>) -> Result<&'s str, AskCedar> {
+    match value.value()? {
         Value::String(value) => Ok(value),
         _ => Err(AskCedar),
     }
 }
 
-fn entity(value: &Value) -> Result<&Uid, AskCedar> {
-    match value {
-        Value::Entity(uid) => Ok(uid),
+fn set<'s>(value: &'s Seen<'_>) -> Result<&'s Set, AskCedar> {
+    match value.value()? {
+        Value::Set(set) => Ok(set),
         _ => Err(AskCedar),
     }
 }
 
-fn set(value: &Value) -> Result<&Set, AskCedar> {
+fn entity<'s>(value: &'s Seen<'_>) -> Result<&'s Uid, AskCedar> {
+    value.name().ok_or(AskCedar)
+}
+
+fn named(value: &Value) -> Result<&Uid, AskCedar> {
     match value {
-        Value::Set(set) => Ok(set),
+        Value::Entity(uid) => Ok(uid),
         _ => Err(AskCedar),
     }
 }

@@ -88,10 +88,10 @@ fn the_engine_answers_as_cedar_does() {
 
 /// Asks every question of a world of every kind of engine.
 fn ask_all(world: &World, name: &str, tally: &mut Tally) {
-    let policies: &PolicySet = world.policies.as_ref();
-    let usual = Engine::new(policies, HEIGHT);
+    let policies = &Policies::of(&world.policies);
+    let usual = Engine::new(policies, HEIGHT, &mut Uid::of);
     // As where every principal and resource has many policies.
-    let looking_up = Engine::with_short(policies, HEIGHT, 0);
+    let looking_up = Engine::with_short(policies, HEIGHT, &mut Uid::of, 0);
     let snapshot = snapshot(world, "");
     for case in cases(world) {
         let (question, expected) = (case.question, &case.expected);
@@ -120,11 +120,12 @@ fn a_broken_index_is_noticed() {
         for seed in 0..WORLDS {
             let world = World::new(seed, QUESTIONS);
             let cases = cases(&world);
+            let policies = Policies::of(&world.policies);
             let stored = stored(world.entities.values().cloned());
             let stored = View::of(&stored);
             for short in [index::SHORT, 0] {
                 unnoticed.retain(|mutant| {
-                    let mut engine = Engine::with_short(world.policies.as_ref(), HEIGHT, short);
+                    let mut engine = Engine::with_short(&policies, HEIGHT, &mut Uid::of, short);
                     mutant.bend(&mut engine);
                     cases.iter().all(|case| {
                         let (asked, view) = (asked(case.question), View::of(&case.entities));
@@ -153,8 +154,9 @@ fn a_broken_evaluator_is_noticed() {
         for seed in 0..WORLDS {
             let world = World::new(seed, QUESTIONS);
             let cases = cases(&world);
+            let policies = Policies::of(&world.policies);
             unnoticed.retain(|bent| {
-                let mut engine = Engine::new(world.policies.as_ref(), HEIGHT);
+                let mut engine = Engine::new(&policies, HEIGHT, &mut Uid::of);
                 bent.bend(&mut engine);
                 cases.iter().all(|case| {
                     let (asked, view) = (asked(case.question), View::of(&case.entities));
@@ -220,9 +222,9 @@ fn the_tallest_programs_take_less_stack_than_is_set_aside() {
                     let uid = Uid::of(&r#"User::"a""#.parse().unwrap());
                     let context = Context::empty();
                     let asked = Asked {
-                        principal: uid.clone(),
-                        action: uid.clone(),
-                        resource: uid,
+                        principal: Cow::Borrowed(&uid),
+                        action: Cow::Borrowed(&uid),
+                        resource: Cow::Borrowed(&uid),
                         context: &context,
                     };
                     let entities = crate::entities::Entities::default();
@@ -281,7 +283,7 @@ pub(crate) fn snapshot(world: &World, revision: &str) -> Snapshot {
         on_error: OnError::Cedar,
         check_requests: false,
     };
-    let rulebook = Rulebook::new(world.policies.clone(), None, parts);
+    let rulebook = Rulebook::new(Policies::of(&world.policies), None, parts, &mut Uid::of);
     let entities = stored(world.entities.values().cloned());
     Snapshot::new(Arc::new(rulebook), entities, Vec::new())
 }
@@ -296,9 +298,9 @@ pub(crate) fn stored(
 
 fn asked(question: &Question) -> Asked<'_> {
     Asked {
-        principal: Uid::of(question.principal.as_ref()),
-        action: Uid::of(question.action.as_ref()),
-        resource: Uid::of(question.resource.as_ref()),
+        principal: Cow::Owned(Uid::of(question.principal.as_ref())),
+        action: Cow::Owned(Uid::of(question.action.as_ref())),
+        resource: Cow::Owned(Uid::of(question.resource.as_ref())),
         context: question.context.as_ref(),
     }
 }

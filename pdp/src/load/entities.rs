@@ -18,6 +18,7 @@ use super::{Failed, Text, place};
 use crate::entities::{Change, Draft, Entities, EntitiesError};
 use crate::one_line::one_line;
 use crate::scan::{Found, Stamp, unreadable};
+use crate::snapshot::Rulebook;
 use crate::types::Types;
 use crate::uid::{ByUid, Uid, id_of};
 
@@ -59,28 +60,29 @@ struct Reader<'a> {
     problems: Vec<Problem>,
 }
 
-/// The names that were read so far, each once.
-struct Names<'a> {
-    stored: &'a Entities,
+/// The names that were read so far, each once. Entities and policies share theirs, so that most of
+/// what is the same has the same address: whichever is read later takes those of the other.
+pub(super) struct Names<'a> {
+    stored: Option<&'a Entities>,
+    policies: Option<&'a Rulebook>,
+    /// What is going to be stored.
+    read: Option<&'a Changes>,
     kinds: HashMap<EntityType, Arc<EntityType>>,
     uids: HashSet<Uid, ByUid>,
 }
 
-/// What makes `stored` the entities of `input`.
+/// What makes `stored` the entities of `input`, for these policies.
 pub(super) fn read(
     input: Input<'_>,
     types: Option<&Types>,
     stored: &Entities,
+    policies: Option<&Rulebook>,
 ) -> Result<Changes, Failed> {
     let reader = Reader {
         path: input.path(),
         types,
         stored,
-        names: Names {
-            stored,
-            kinds: HashMap::new(),
-            uids: HashSet::default(),
-        },
+        names: Names::new(Some(stored), policies, None),
         changes: Changes::default(),
         problems: Vec::new(),
     };
@@ -282,8 +284,22 @@ impl Reader<'_> {
 
 // === impl Names ===
 
-impl Names<'_> {
-    fn name(&mut self, uid: &EntityUID) -> Uid {
+impl<'a> Names<'a> {
+    pub(super) fn new(
+        stored: Option<&'a Entities>,
+        policies: Option<&'a Rulebook>,
+        read: Option<&'a Changes>,
+    ) -> Self {
+        Self {
+            stored,
+            policies,
+            read,
+            kinds: HashMap::new(),
+            uids: HashSet::default(),
+        }
+    }
+
+    pub(super) fn name(&mut self, uid: &EntityUID) -> Uid {
         let kind = match self.kinds.get(uid.entity_type()) {
             Some(kind) => Arc::clone(kind),
             None => {
@@ -297,7 +313,11 @@ impl Names<'_> {
         if let Some(known) = self.uids.get(&new) {
             return known.clone();
         }
-        let name = self.stored.shared(&new).unwrap_or(&new).clone();
+        let stored = self.stored.and_then(|stored| stored.shared(&new));
+        let known = stored
+            .or_else(|| self.policies?.shared(&new))
+            .or_else(|| self.read?.places.get_key_value(&new).map(|(uid, _)| uid));
+        let name = known.unwrap_or(&new).clone();
         self.uids.insert(name.clone());
         name
     }

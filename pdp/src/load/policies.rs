@@ -11,19 +11,26 @@ use miette::Diagnostic;
 use settings::Problem;
 
 use super::depth::measure;
+use super::entities::Names;
 use super::{Ids, Text, place};
 use crate::one_line::one_line;
+use crate::policies::Link;
+
+/// Links that are validated at a time: Cedar takes a few kilobytes for each.
+const LINKS: usize = 4096;
 
 /// The policies of all texts.
 #[derive(Debug)]
 pub(super) struct Policies {
+    /// Without the links.
     pub(super) set: PolicySet,
+    pub(super) links: Vec<Link>,
     /// The height of the tallest one.
     pub(super) height: usize,
     /// By id, sorted.
     origins: BTreeMap<String, Origin>,
     /// Links, until all templates are known.
-    links: Vec<json::Link>,
+    waiting: Vec<json::Waiting>,
 }
 
 /// Where a policy came from.
@@ -38,17 +45,23 @@ struct Origin {
 }
 
 /// Reads the policies of all texts. Templates are taken along; unlinked, they decide nothing.
-pub(super) fn read(texts: &[Text], ids: Ids, problems: &mut Vec<Problem>) -> Policies {
+pub(super) fn read(
+    texts: &[Text],
+    ids: Ids,
+    names: &mut Names<'_>,
+    problems: &mut Vec<Problem>,
+) -> Policies {
     let mut policies = Policies {
         set: PolicySet::new(),
         height: 0,
         origins: BTreeMap::new(),
         links: Vec::new(),
+        waiting: Vec::new(),
     };
     let mut earlier = 0;
     for (index, text) in texts.iter().enumerate() {
         if json::is_json(text) {
-            policies.read_json(index, texts, ids, problems);
+            policies.read_json(index, texts, ids, names, problems);
             continue;
         }
         let depth = measure(&text.content);
@@ -175,13 +188,20 @@ impl Policies {
         problems: &mut Vec<Problem>,
         warnings: &mut Vec<Problem>,
     ) {
-        let result = Validator::new(schema.clone()).validate(&self.set, ValidationMode::Strict);
+        let validator = Validator::new(schema.clone());
         let mut errors: Vec<Problem> = Vec::new();
-        for error in result.validation_errors() {
-            self.place(error.policy_id(), error, texts, &mut errors);
-        }
-        for warning in result.validation_warnings() {
-            self.place(warning.policy_id(), warning, texts, warnings);
+        let mut validate = |set: &PolicySet| {
+            let result = validator.validate(set, ValidationMode::Strict);
+            for error in result.validation_errors() {
+                self.place(error.policy_id(), error, texts, &mut errors);
+            }
+            for warning in result.validation_warnings() {
+                self.place(warning.policy_id(), warning, texts, warnings);
+            }
+        };
+        validate(&self.set);
+        for links in self.links.chunks(LINKS) {
+            validate(&self.linked(links));
         }
         // The validator reports in no order.
         errors.sort_unstable();
@@ -189,6 +209,22 @@ impl Policies {
         problems.append(&mut errors);
         warnings.sort_unstable();
         warnings.dedup();
+    }
+
+    /// Links as Cedar has them, with the templates that they are of.
+    fn linked(&self, links: &[Link]) -> PolicySet {
+        let mut set = PolicySet::new();
+        for link in links {
+            if set.template(&link.template).is_none()
+                && let Some(template) = self.set.template(&link.template)
+            {
+                // It was in a set before, under the same id.
+                let _ = set.add_template(template.clone());
+            }
+            // As does the link.
+            let _ = link.onto(&mut set);
+        }
+        set
     }
 
     /// Ids and texts, sorted by id.

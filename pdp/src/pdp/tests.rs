@@ -529,3 +529,22 @@ fn only_what_changed_is_made_again() {
     let problem = pdp.health().problems[0].to_string();
     assert!(problem.contains("e.json:2:1: "), "{problem}");
 }
+
+#[test]
+fn whoever_reads_last_need_not_free_what_decided_before() {
+    let (folder, pdp) = with_entities(&format!("[{}]", member("a", "staff")));
+    let retired = || pdp.looked.lock().unwrap().retired.len();
+    let read = pdp.snapshot();
+    fs::write(folder.path().join("policies/b.cedar"), ALL).unwrap();
+    pdp.refresh();
+    // A version with other entities shares its policies.
+    let next = pdp.snapshot();
+    pdp.upsert_entities(vec![entity(&member("b", "staff"))])
+        .unwrap();
+    pdp.refresh();
+    assert_eq!(retired(), 1);
+    assert_eq!(Arc::strong_count(read.rulebook()), 1);
+    drop((read, next));
+    pdp.refresh();
+    assert_eq!(retired(), 0);
+}

@@ -249,6 +249,6 @@ fn reasons(answer: &Answer) -> ReasonsBody {
         determining_policies: answer.determining_policies.clone(),
         errors: errors.collect(),
         source: answer.source.name(),
-        revision: Arc::clone(&answer.revision),
+        revision: Arc::from(&*answer.revision),
     }
 }

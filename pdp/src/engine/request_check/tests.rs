@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use cedar_policy::{Context, EntityUid, RestrictedExpression, Schema};
 use cedar_policy_core::ast::Request;
 use proptest::prelude::*;
@@ -126,9 +128,9 @@ fn what_surely_fits_cedar_accepts_and_most_of_what_it_accepts_surely_fits() {
         let (principal, action, resource, context) = question;
         let action: EntityUid = format!("Action::\"{action}\"").parse().unwrap();
         let fits = check.surely_fits(&Asked {
-            principal: Uid::of(principal.as_ref()),
-            action: Uid::of(action.as_ref()),
-            resource: Uid::of(resource.as_ref()),
+            principal: Cow::Owned(Uid::of(principal.as_ref())),
+            action: Cow::Owned(Uid::of(action.as_ref())),
+            resource: Cow::Owned(Uid::of(resource.as_ref())),
             context: context.as_ref(),
         });
         let request = Request::new(

@@ -135,7 +135,7 @@ fn equal_digests_mean_equal_answers() {
         let mut tally = Tally::default();
         for seed in 0..WORLDS {
             let world = world(seed);
-            let engine = Engine::new(world.policies.as_ref(), HEIGHT);
+            let engine = Engine::new(&Policies::of(&world.policies), HEIGHT, &mut Uid::of);
             let mut known = HashMap::new();
             each_variation(&world, seed, |scene, first| {
                 tally.questions += 1;
@@ -171,7 +171,7 @@ fn a_digest_that_leaves_something_out_is_noticed() {
         let mut unnoticed: Vec<&Mutant> = MUTANTS.iter().collect();
         for seed in 0..WORLDS {
             let world = world(seed);
-            let engine = Engine::new(world.policies.as_ref(), HEIGHT);
+            let engine = Engine::new(&Policies::of(&world.policies), HEIGHT, &mut Uid::of);
             let mut known: Vec<HashMap<Digest, Finding>> = Vec::new();
             known.resize_with(MUTANTS.len(), HashMap::new);
             each_variation(&world, seed, |scene, _| {
@@ -198,7 +198,7 @@ fn a_digest_that_leaves_something_out_is_noticed() {
 #[test]
 fn another_revision_has_other_digests() {
     let world = World::new(1, 40);
-    let engine = Engine::new(world.policies.as_ref(), HEIGHT);
+    let engine = Engine::new(&Policies::of(&world.policies), HEIGHT, &mut Uid::of);
     let entities = stored(world.entities.values().cloned());
     let view = View::of(&entities);
     let mut digested = 0;
@@ -225,7 +225,7 @@ fn world(seed: u64) -> World {
 /// Tells `tell` of every question, as it is and with one thing different each time, and of the answer
 /// to it as it is.
 fn each_variation(world: &World, seed: u64, mut tell: impl FnMut(&Scene, &Finding)) {
-    let engine = Engine::new(world.policies.as_ref(), HEIGHT);
+    let engine = Engine::new(&Policies::of(&world.policies), HEIGHT, &mut Uid::of);
     let mut dice = Dice::new(!seed, false);
     let entities = stored(world.entities.values().cloned());
     for question in &world.questions {
@@ -263,7 +263,11 @@ impl Scene {
                 let facts = engine.facts.iter().cloned().map(change);
                 bent = Some(Engine {
                     facts: facts.collect(),
-                    ..Engine::new(&PolicySet::new(), 0)
+                    ..Engine::new(
+                        &Policies::of(&cedar_policy::PolicySet::new()),
+                        0,
+                        &mut Uid::of,
+                    )
                 });
             }
             Some(Wrong::Asked(change)) => change(&mut taken_for),

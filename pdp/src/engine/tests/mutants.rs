@@ -1,6 +1,7 @@
 //! Engines that are wrong in one way each.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use super::*;
 
@@ -44,23 +45,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "`principal ==` is dropped",
-        fault: InEngine(|engine| engine.principals.exactly.clear()),
+        fault: InEngine(|engine| forget_exactly(&mut engine.principals)),
     },
     Mutant {
         name: "`action ==` is dropped",
-        fault: InEngine(|engine| engine.actions.exactly.clear()),
+        fault: InEngine(|engine| forget_exactly(&mut engine.actions)),
     },
     Mutant {
         name: "`resource ==` is dropped",
-        fault: InEngine(|engine| engine.resources.exactly.clear()),
+        fault: InEngine(|engine| forget_exactly(&mut engine.resources)),
     },
     Mutant {
         name: "`principal is` is dropped",
-        fault: InEngine(|engine| engine.principals.is.clear()),
+        fault: InEngine(|engine| forget_is(&mut engine.principals)),
     },
     Mutant {
         name: "`resource is` is dropped",
-        fault: InEngine(|engine| engine.resources.is.clear()),
+        fault: InEngine(|engine| forget_is(&mut engine.resources)),
     },
     Mutant {
         name: "`principal in` is dropped",
@@ -85,7 +86,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "`principal is` is ignored",
         fault: InEngine(|engine| {
-            let is: Vec<u32> = engine.principals.is.values().copied().collect();
+            let is: Vec<u32> = constraints_is(&engine.principals);
             change(engine, |entry| {
                 if is.contains(&entry.principal) {
                     entry.principal = ANY;
@@ -96,7 +97,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "`resource is` is ignored",
         fault: InEngine(|engine| {
-            let is: Vec<u32> = engine.resources.is.values().copied().collect();
+            let is: Vec<u32> = constraints_is(&engine.resources);
             change(engine, |entry| {
                 if is.contains(&entry.resource) {
                     entry.resource = ANY;
@@ -199,7 +200,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the last policy of each principal is dropped",
         fault: InEngine(|engine| {
-            let entries = engine.index.entries.clone();
+            let entries = engine.index.entries();
             let last = |entry: &Entry| {
                 let same = entries
                     .iter()
@@ -212,7 +213,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the last policy of all is dropped",
         fault: InEngine(|engine| {
-            let last = engine.index.entries.last().copied();
+            let last = engine.index.entries().last().copied();
             keep(engine, |_, entry| Some(*entry) != last);
         }),
     },
@@ -288,8 +289,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "the types of ancestors count as the principal's",
         fault: InMet(|look, met| {
             let above = look.above(&look.asked.principal).iter();
-            let types = above.filter_map(|uid| look.engine.principals.is.get(uid.kind()));
-            met.principal.extend(types.copied());
+            let types = above.filter_map(|uid| look.engine.principals.kinds.get(uid.kind()));
+            let types = types.filter_map(|kind| kind.is);
+            met.principal.extend(types.map(NonZeroU32::get));
             met.principal.sort_unstable();
         }),
     },
@@ -344,13 +346,13 @@ impl<'a> Look<'a> {
 }
 
 fn keep(engine: &mut Engine, mut keep: impl FnMut(&[Rule], &Entry) -> bool) {
-    let mut entries = engine.index.entries.clone();
+    let mut entries = engine.index.entries();
     entries.retain(|entry| keep(&engine.rules, entry));
     engine.index = Index::new(entries, engine.index.short);
 }
 
 fn change(engine: &mut Engine, change: impl FnMut(&mut Entry)) {
-    let mut entries = engine.index.entries.clone();
+    let mut entries = engine.index.entries();
     entries.iter_mut().for_each(change);
     engine.index = Index::new(entries, engine.index.short);
 }
@@ -361,41 +363,62 @@ fn renumber(constraint: &mut u32, renumbered: &[(u32, u32)]) {
     }
 }
 
-fn forget_in(axis: &mut Axis) {
-    axis.within
+fn forget_exactly(axis: &mut Axis) {
+    axis.named
         .values_mut()
-        .for_each(|within| within.of_any_type = None);
+        .for_each(|named| named.exactly = None);
+}
+
+fn forget_is(axis: &mut Axis) {
+    axis.kinds.values_mut().for_each(|kind| kind.is = None);
+}
+
+fn constraints_is(axis: &Axis) -> Vec<u32> {
+    let is = axis.kinds.values().filter_map(|kind| kind.is);
+    is.map(NonZeroU32::get).collect()
+}
+
+fn forget_in(axis: &mut Axis) {
+    axis.named
+        .values_mut()
+        .for_each(|named| named.within = None);
 }
 
 fn forget_is_in(axis: &mut Axis) {
-    axis.within
+    axis.named
         .values_mut()
-        .for_each(|within| within.of_type.clear());
+        .for_each(|named| named.of_type.clear());
 }
 
 fn forget_itself(axis: &Axis, uid: &Uid, met: &mut axis::Met) {
-    if let Some(within) = axis.within.get(uid) {
-        let itself = within.of_type.iter().map(|(_, constraint)| *constraint);
-        let itself: Vec<u32> = itself.chain(within.of_any_type).collect();
+    if let Some(named) = axis.named.get(uid) {
+        let itself = named.of_type.iter().map(|(_, constraint)| *constraint);
+        let itself: Vec<u32> = itself.chain(named.within.map(NonZeroU32::get)).collect();
         met.retain(|constraint| !itself.contains(constraint));
     }
 }
 
 fn ignore_type(axis: &mut Axis) -> Vec<(u32, u32)> {
-    let uids: Vec<Uid> = axis.within.keys().cloned().collect();
+    let typed = axis
+        .named
+        .iter()
+        .filter(|(_, named)| !named.of_type.is_empty());
+    let uids: Vec<Uid> = typed.map(|(uid, _)| uid.clone()).collect();
     let mut renumbered = Vec::new();
     for uid in uids {
         let within = axis.within(&uid);
-        let of_type = &axis.within[&uid].of_type;
+        let of_type = &axis.named[&uid].of_type;
         renumbered.extend(of_type.iter().map(|(_, constraint)| (*constraint, within)));
     }
     renumbered
 }
 
 fn exactly_to_within(axis: &mut Axis) -> Vec<(u32, u32)> {
-    let exactly: Vec<(Uid, u32)> = axis.exactly.drain().collect();
+    let exactly = axis.named.iter_mut();
+    let exactly = exactly.filter_map(|(uid, named)| Some((uid.clone(), named.exactly.take()?)));
+    let exactly: Vec<(Uid, NonZeroU32)> = exactly.collect();
     exactly
         .into_iter()
-        .map(|(uid, constraint)| (constraint, axis.within(&uid)))
+        .map(|(uid, constraint)| (constraint.get(), axis.within(&uid)))
         .collect()
 }

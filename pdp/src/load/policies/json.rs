@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use cedar_policy::{EntityUid, Policy, PolicyId, SlotId, Template};
+use cedar_policy::{EntityUid, Policy, PolicyId, Template};
 use miette::Diagnostic;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -17,9 +17,11 @@ use serde_json::value::RawValue;
 use settings::Problem;
 
 use super::super::depth::MAX_HEIGHT;
+use super::super::entities::Names;
 use super::{Ids, Policies, Text, place};
 use crate::json::{TooDeep, Unique, check_nesting};
 use crate::one_line::one_line;
+use crate::policies::Link;
 
 /// Depth that the JSON may have. An operator takes two levels, and so this is about as deep as
 /// brackets may nest in Cedar's own syntax; the JSON parser refuses more than 128.
@@ -42,17 +44,14 @@ struct Named<'a>(Vec<(String, &'a RawValue)>);
 
 /// A link whose template is not looked up yet.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Waiting {
     /// Which of the texts.
     text: usize,
     /// Where in it, in bytes.
     offset: usize,
     /// As it was written.
     source: String,
-    id: String,
-    /// The id of the template, among all policies.
-    template: String,
-    values: HashMap<SlotId, EntityUid>,
+    link: Link,
 }
 
 /// A link, as it is written.
@@ -80,6 +79,7 @@ impl Policies {
         index: usize,
         texts: &[Text],
         ids: Ids,
+        names: &mut Names<'_>,
         problems: &mut Vec<Problem>,
     ) {
         let Some(text) = texts.get(index) else {
@@ -146,11 +146,13 @@ impl Policies {
             self.height = self.height.max(height);
         }
         for raw in file.template_links {
-            match Link::read(raw, &templates) {
-                Ok(link) => self.links.push(Link {
+            match read_link(raw, &templates, names) {
+                Ok(link) => self.waiting.push(Waiting {
                     text: index,
                     offset: offset(text, raw),
-                    ..link
+                    // With the template that is meant, which the file alone does not say.
+                    source: format!("{}\n{}", link.template, raw.get()),
+                    link,
                 }),
                 Err(message) => {
                     let message = format!("link: {message}");
@@ -160,56 +162,59 @@ impl Policies {
         }
     }
 
-    /// Makes the links, now that all templates are known.
+    /// Takes over the links, now that all templates are known. Cedar makes each, to say whether it can,
+    /// and does not keep it.
     pub(super) fn link(&mut self, texts: &[Text], problems: &mut Vec<Problem>) {
-        for link in std::mem::take(&mut self.links) {
-            let Some(text) = texts.get(link.text) else {
+        for waiting in std::mem::take(&mut self.waiting) {
+            let Some(text) = texts.get(waiting.text) else {
                 continue;
             };
-            let at = (link.text, link.offset);
-            if !self.claim(&link.id, at, &link.source, texts, problems) {
+            let (at, link) = ((waiting.text, waiting.offset), waiting.link);
+            if !self.claim(&link.id, at, &waiting.source, texts, problems) {
                 continue;
             }
-            let (template, id) = (PolicyId::new(&link.template), PolicyId::new(&link.id));
-            if let Err(error) = self.set.link(template, id, link.values) {
-                let message = format!("link `{}`: {}", one_line(&link.id), told(&error));
-                problems.push(place::at(text, link.offset, message));
+            match link.onto(&mut self.set) {
+                Ok(()) => {
+                    // It is there.
+                    let _ = self.set.unlink(PolicyId::new(&*link.id));
+                    self.links.push(link);
+                }
+                Err(error) => {
+                    let message = format!("link `{}`: {}", one_line(&link.id), told(&*error));
+                    problems.push(place::at(text, waiting.offset, message));
+                }
             }
         }
     }
 }
 
-// === impl Link ===
-
-impl Link {
-    fn read(raw: &RawValue, templates: &HashMap<&str, String>) -> Result<Self, String> {
-        let written: WrittenLink =
-            serde_json::from_str(raw.get()).map_err(|error| told_of_json(&error))?;
-        let template = templates.get(written.template_id.as_str());
-        let template = template.cloned().unwrap_or(written.template_id);
-        let Unique(Value::Object(places)) = written.values else {
-            return Err("`values` is not an object".to_owned());
+fn read_link(
+    raw: &RawValue,
+    templates: &HashMap<&str, String>,
+    names: &mut Names<'_>,
+) -> Result<Link, String> {
+    let written: WrittenLink =
+        serde_json::from_str(raw.get()).map_err(|error| told_of_json(&error))?;
+    let template = templates.get(written.template_id.as_str());
+    let Unique(Value::Object(places)) = written.values else {
+        return Err("`values` is not an object".to_owned());
+    };
+    let mut link = Link {
+        id: written.new_id.into(),
+        template: PolicyId::new(template.unwrap_or(&written.template_id)),
+        principal: None,
+        resource: None,
+    };
+    for (slot, uid) in places {
+        let place = match slot.as_str() {
+            "?principal" => &mut link.principal,
+            "?resource" => &mut link.resource,
+            _ => return Err(format!("there is no slot `{}`", one_line(&slot))),
         };
-        let mut values = HashMap::new();
-        for (slot, uid) in places {
-            let slot = match slot.as_str() {
-                "?principal" => SlotId::principal(),
-                "?resource" => SlotId::resource(),
-                _ => return Err(format!("there is no slot `{}`", one_line(&slot))),
-            };
-            let uid = EntityUid::from_json(uid).map_err(|error| told(&error))?;
-            values.insert(slot, uid);
-        }
-        Ok(Self {
-            text: 0,
-            offset: 0,
-            // With the template that is meant, which the file alone does not say.
-            source: format!("{template}\n{}", raw.get()),
-            id: written.new_id,
-            template,
-            values,
-        })
+        let uid = EntityUid::from_json(uid).map_err(|error| told(&error))?;
+        *place = Some(names.name(uid.as_ref()));
     }
+    Ok(link)
 }
 
 // === impl Named ===

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use cedar_policy::PolicySet;
+use cedar_policy::{Effect, PolicySet, SlotId};
 use serde_json::json;
 
 use super::super::read;
@@ -16,7 +16,8 @@ fn text(path: &str, content: impl Into<String>) -> Text {
 
 fn policies(texts: &[Text]) -> Result<Policies, Vec<String>> {
     let mut problems = Vec::new();
-    let policies = read(texts, Ids::Annotated, &mut problems);
+    let mut names = Names::new(None, None, None);
+    let policies = read(texts, Ids::Annotated, &mut names, &mut problems);
     match problems.is_empty() {
         true => Ok(policies),
         false => Err(problems.iter().map(ToString::to_string).collect()),
@@ -73,9 +74,12 @@ fn a_file_is_what_cedar_reads_in_it() {
     let json = set.clone().to_json().unwrap().to_string();
     let cedars = PolicySet::from_json_str(&json).unwrap();
     let ours = policies(&[text("p.cedar.json", json)]).unwrap();
-    assert_eq!(shown(&ours.set), shown(&cedars));
     assert_eq!(ours.origins.len(), 4);
     assert!(ours.height > 3);
+    // The links are not kept among Cedar's, but can be had there.
+    let kept = crate::policies::Policies::new(ours.set, ours.links);
+    assert_eq!((kept.written().num_of_policies(), kept.count()), (2, 3));
+    assert_eq!(shown(kept.whole()), shown(&cedars));
 }
 
 #[test]
@@ -105,10 +109,15 @@ fn ids_are_those_of_annotations_and_links_find_their_templates() {
     let ids: Vec<_> = policies.texts().map(|(id, _)| id.to_owned()).collect();
     assert_eq!(ids, ["named", "one", "shared", "two"]);
     let of = |id: &str| {
-        let policy = policies.set.policy(&PolicyId::new(id)).unwrap();
-        policy.template_id().unwrap().to_string()
+        let link = policies.links.iter().find(|link| &*link.id == id);
+        link.unwrap().template.to_string()
     };
     assert_eq!((of("one"), of("two")), ("shared".into(), "named".into()));
+    let kept = crate::policies::Policies::new(policies.set, policies.links);
+    let described = kept.describe("two").unwrap();
+    assert_eq!(described, (Effect::Permit, vec![("id", "named")]));
+    assert!(kept.describe("named").is_none());
+    assert!(kept.actions().is_empty());
 }
 
 #[test]
