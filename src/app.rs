@@ -120,12 +120,12 @@ impl Bound {
                 .instrument(info_span!("policies")),
         );
         background.spawn(
-            issuers
+            Arc::clone(&issuers)
                 .run(until_stop(stopped.clone()))
                 .instrument(info_span!("keys")),
         );
         background.spawn(
-            standing
+            Arc::clone(&standing)
                 .run(until_stop(stopped))
                 .instrument(info_span!("standing")),
         );
@@ -161,7 +161,11 @@ impl Bound {
                     servers.spawn(serving.instrument(span));
                 }
                 ("decisions", _) => {
-                    let callers = Callers::new(&config.callers, listener.address());
+                    let callers = Callers::new(&config.callers, listener.address()).asking(
+                        &config.callers,
+                        Arc::clone(&issuers),
+                        Arc::clone(&standing),
+                    );
                     let limits = config.decision_api.clone();
                     let avp = config.avp_api.clone();
                     let authzen = authzen.clone().listening_at(listener.address());

@@ -35,7 +35,6 @@ use axum::response::Response;
 use axum::{Extension, Router};
 use bytes::Bytes;
 use callers::{Callers, RequestId};
-use http::StatusCode;
 
 use self::authzen::Authzen;
 use self::openapi::{Operation, Schemas};
@@ -126,10 +125,10 @@ async fn admit(
 ) -> Response {
     let is_avp = request.uri().path() == avp::PATH;
     let response = callers::require(callers, request, next).await;
-    if is_avp && response.status() == StatusCode::UNAUTHORIZED {
-        return avp::refused(&response, &id);
+    match response.extensions().get() {
+        Some(refusal) if is_avp => avp::refused(*refusal, &response, &id),
+        _ => response,
     }
-    response
 }
 
 async fn not_found(Extension(id): Extension<RequestId>) -> Response {

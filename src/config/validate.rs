@@ -56,7 +56,7 @@ impl Check {
         self.unavailable(&file);
         let listen = self.listen(&mut file);
         self.upstream(file.upstream.as_ref(), &listen);
-        self.callers(&file.callers, &listen);
+        self.callers(&file, &listen);
         self.numbers(&file);
         for (key, message) in file.cache.problems() {
             self.add(&format!("cache.{key}"), message);
@@ -209,8 +209,9 @@ impl Check {
         }
     }
 
-    fn callers(&mut self, callers: &[CallerConfig], listen: &Listen) {
-        for (key, message) in CallerConfig::problems(callers) {
+    fn callers(&mut self, file: &ConfigFile, listen: &Listen) {
+        let callers = &file.callers;
+        for (key, message) in CallerConfig::problems(callers, &file.issuers) {
             self.add(&format!("callers{key}"), message);
         }
         if let Some(decisions) = &listen.decisions

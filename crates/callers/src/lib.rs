@@ -1,10 +1,11 @@
-//! Who may call an API of ours: hashed bearer tokens.
+//! Who may call an API of ours: whoever has a token whose hash is known here, and services that an issuer vouches for.
 //!
 //! [`require`] is the axum middleware that every API behind `callers:` puts first. Settings hold the SHA-256 of each
 //! token and never the token, so that a settings file that leaks opens nothing.
 
 mod config;
 mod refusal;
+mod services;
 
 use std::sync::Arc;
 
@@ -15,18 +16,22 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use identity::{Issuers, Standing};
 use settings::Address;
+
+use services::Services;
 
 pub use config::{CallerConfig, TokenDigest};
 pub use refusal::{Refusal, RequestId};
 
 /// The longest token that is looked at, in bytes.
-const MAX_TOKEN_BYTES: usize = 4096;
+const MAX_TOKEN_BYTES: usize = 8192;
 
 /// The callers of one listener. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Callers {
     known: Arc<[(Caller, TokenDigest)]>,
+    services: Option<Arc<Services>>,
     /// Nobody is known and only this machine can connect: everyone may call.
     open: bool,
 }
@@ -43,17 +48,33 @@ impl Callers {
         Self {
             known: configs
                 .iter()
-                .map(|config| (Caller(config.name.as_str().into()), config.token_sha256))
+                .filter_map(|config| {
+                    Some((Caller(config.name.as_str().into()), config.token_sha256?))
+                })
                 .collect(),
+            services: None,
             open: configs.is_empty() && bind.is_local(),
         }
+    }
+
+    /// The same, with those to ask about the tokens of services. Without them no service is a caller.
+    #[must_use]
+    pub fn asking(
+        self,
+        configs: &[CallerConfig],
+        issuers: Arc<Issuers>,
+        standing: Arc<Standing>,
+    ) -> Self {
+        let services = Services::new(configs, issuers, standing).map(Arc::new);
+        Self { services, ..self }
     }
 
     /// Who sends these headers; `None` where everyone may call.
     ///
     /// # Errors
-    /// When there is no bearer token, more than one `Authorization` header, or a token that nobody has.
-    pub fn identify(&self, headers: &HeaderMap) -> Result<Option<&Caller>, Refusal> {
+    /// When there is no bearer token, more than one `Authorization` header, or a token of nobody who may call; and when it
+    /// cannot be found out whose it is.
+    pub async fn identify(&self, headers: &HeaderMap) -> Result<Option<Caller>, Refusal> {
         if self.open {
             return Ok(None);
         }
@@ -71,11 +92,18 @@ impl Callers {
                 caller = Some(name);
             }
         }
-        caller.map(Some).ok_or(Refusal::InvalidToken)
+        match (caller, &self.services) {
+            (Some(caller), _) => Ok(Some(caller.clone())),
+            (None, None) => Err(Refusal::InvalidToken),
+            (None, Some(services)) => {
+                let token = std::str::from_utf8(token).map_err(|_| Refusal::InvalidToken)?;
+                services.identify(token).await.map(Some)
+            }
+        }
     }
 }
 
-/// Middleware: lets a request through when its caller is known, and answers 401 otherwise.
+/// Middleware: lets a request through when its caller is known, and answers as the [`Refusal`] says otherwise.
 ///
 /// ```
 /// # use axum::{Router, middleware::from_fn_with_state, routing::post};
@@ -85,8 +113,8 @@ impl Callers {
 ///     .layer(from_fn_with_state(callers, callers::require));
 /// ```
 pub async fn require(State(callers): State<Callers>, mut request: Request, next: Next) -> Response {
-    let caller = match callers.identify(request.headers()) {
-        Ok(caller) => caller.cloned(),
+    let caller = match callers.identify(request.headers()).await {
+        Ok(caller) => caller,
         Err(refusal) => {
             let request_id = request.extensions().get::<RequestId>().cloned();
             return refusal.into_response(&request_id.unwrap_or_else(RequestId::generate));

@@ -15,6 +15,10 @@ fn config(name: &str, digest: &str) -> CallerConfig {
     serde_json::from_value(json!({ "name": name, "token_sha256": digest })).expect("a caller")
 }
 
+fn config_json(name: &str, token: &str) -> Value {
+    json!({ "name": name, "token_sha256": hash(token) })
+}
+
 fn hash(token: &str) -> String {
     digest(&SHA256, token.as_bytes())
         .as_ref()
@@ -174,7 +178,7 @@ fn digests_are_read_strictly() {
     }
     assert_eq!(
         format!("{:?}", config("ci", &hash("x"))),
-        "CallerConfig { name: \"ci\", token_sha256: <digest> }"
+        "CallerConfig { name: \"ci\", token_sha256: Some(<digest>), issuer: None, subjects: [], scopes: [] }"
     );
 }
 
@@ -201,7 +205,7 @@ fn callers_that_cannot_be_told_apart_are_refused() {
         config("", &hash("3")),
         config("c", &hash("")),
     ];
-    let keys: Vec<String> = CallerConfig::problems(&configs)
+    let keys: Vec<String> = CallerConfig::problems(&configs, &[])
         .into_iter()
         .map(|(key, _)| key)
         .collect();
@@ -214,7 +218,60 @@ fn callers_that_cannot_be_told_apart_are_refused() {
             "[4].token_sha256"
         ]
     );
-    assert!(CallerConfig::problems(&configs[..1]).is_empty());
+    assert!(CallerConfig::problems(&configs[..1], &[]).is_empty());
+}
+
+#[test]
+fn a_service_is_named_by_issuer_and_subject() {
+    let issuers: Vec<identity::config::IssuerConfig> = serde_json::from_value(json!([
+        { "name": "services", "kind": "service" }, { "name": "users", "kind": "first_party" },
+    ]))
+    .expect("issuers");
+    let problems = |callers: Value| -> Vec<String> {
+        let callers: Vec<CallerConfig> = serde_json::from_value(callers).expect("callers");
+        let problems = CallerConfig::problems(&callers, &issuers);
+        problems.into_iter().map(|(key, _)| key).collect()
+    };
+    let good = json!({ "name": "orders", "issuer": "services", "subjects": ["spn:orders"], "scopes": ["ask"] });
+    assert!(problems(json!([good, config_json("ci", "1")])).is_empty());
+    for (callers, keys) in [
+        (json!([{ "name": "a" }]), vec!["[0].token_sha256"]),
+        (
+            json!([{ "name": "a", "issuer": "nobody", "subjects": ["spn:a"] }]),
+            vec!["[0].issuer"],
+        ),
+        (
+            json!([{ "name": "a", "issuer": "users", "subjects": ["spn:a"] }]),
+            vec!["[0].issuer"],
+        ),
+        (
+            json!([{ "name": "a", "issuer": "services" }]),
+            vec!["[0].subjects"],
+        ),
+        (
+            json!([{ "name": "a", "issuer": "services", "subjects": ["a", "spn:", "*"], "scopes": ["a b"] }]),
+            vec![
+                "[0].subjects[0]",
+                "[0].subjects[1]",
+                "[0].subjects[2]",
+                "[0].scopes[0]",
+            ],
+        ),
+        (
+            json!([{ "name": "a", "token_sha256": hash("1"), "subjects": ["spn:a"], "scopes": ["x"] }]),
+            vec!["[0].subjects", "[0].scopes"],
+        ),
+        (
+            json!([{ "name": "a", "token_sha256": hash("1"), "issuer": "services", "subjects": ["spn:a"] }]),
+            vec!["[0].issuer"],
+        ),
+        (
+            json!([good, { "name": "b", "issuer": "services", "subjects": ["spn:b", "spn:orders"] }]),
+            vec!["[1].subjects[1]"],
+        ),
+    ] {
+        assert_eq!(problems(callers.clone()), keys, "{callers}");
+    }
 }
 
 proptest! {
@@ -225,6 +282,7 @@ proptest! {
         if let Ok(value) = HeaderValue::from_bytes(&value) {
             headers.insert(AUTHORIZATION, value);
         }
-        prop_assert!(callers.identify(&headers).is_err());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        prop_assert!(runtime.block_on(callers.identify(&headers)).is_err());
     }
 }

@@ -190,7 +190,17 @@ fn refuses(operation: Operation, schemas: &mut Schemas) -> Operation {
         .answers(
             401,
             "The caller is not known. Only where `callers` are configured.",
-            &[(PLAIN, sentence)],
+            &[(PLAIN, sentence.clone())],
+        )
+        .answers(
+            403,
+            "The caller is a service that may not. Only where `callers` are configured.",
+            &[(PLAIN, sentence.clone())],
+        )
+        .answers(
+            503,
+            "Whether the caller may is not to be found out, or too many requests are being answered.",
+            &[(PLAIN, sentence), (JSON, schemas.response::<RefusalBody<'_>>())],
         )
         .answers(408, "The request did not arrive in time.", &either)
         .answers(
@@ -215,17 +225,18 @@ pub(super) async fn echo_request_id(request: Request, next: Next) -> Response {
 /// Middleware in front of the authentication of callers: its refusal as AuthZEN has it, a sentence.
 pub(super) async fn plain_refusal(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    if response.status() != StatusCode::UNAUTHORIZED {
+    let Some(refusal) = response.extensions().get::<callers::Refusal>() else {
         return response;
-    }
+    };
+    let sentence = match refusal.status() {
+        StatusCode::UNAUTHORIZED => "the caller is not known by a bearer token",
+        _ => refusal.message(),
+    };
     let (mut head, _) = response.into_parts();
     head.headers.remove(CONTENT_LENGTH);
     head.headers
         .insert(CONTENT_TYPE, HeaderValue::from_static(PLAIN));
-    Response::from_parts(
-        head,
-        Body::from("the caller is not known by a bearer token"),
-    )
+    Response::from_parts(head, Body::from(sentence))
 }
 
 const PLAIN: &str = "text/plain; charset=utf-8";

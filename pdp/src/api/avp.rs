@@ -25,7 +25,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use callers::RequestId;
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::json;
@@ -126,6 +126,11 @@ pub(super) fn operation(schemas: &mut Schemas) -> Operation {
             &[(MEDIA_TYPE, fault.clone())],
         )
         .answers(
+            403,
+            "`AccessDeniedException`: the caller is a service that may not. Only where `callers` are configured.",
+            &[(MEDIA_TYPE, fault.clone())],
+        )
+        .answers(
             408,
             "`RequestTimeoutException`; or the head of the request did not arrive in time (`request_timeout`).",
             &[(MEDIA_TYPE, fault.clone()), (JSON, envelope)],
@@ -137,18 +142,18 @@ pub(super) fn operation(schemas: &mut Schemas) -> Operation {
         )
         .answers(
             500,
-            "`InternalServerException`: the policies cannot decide now, or whether a token is good cannot be found out.",
+            "`InternalServerException`: the policies cannot decide now, or whether a token is good cannot be found out, that of the caller or one in a question.",
             &[(MEDIA_TYPE, fault)],
         )
 }
 
 /// Tells a caller who is not let in so in the words of AWS.
-pub(super) fn refused(refusal: &Response, id: &RequestId) -> Response {
-    let mut response = finish(Fault::access_denied().into_response(), id);
-    if let Some(challenge) = refusal.headers().get(WWW_AUTHENTICATE) {
-        response
-            .headers_mut()
-            .insert(WWW_AUTHENTICATE, challenge.clone());
+pub(super) fn refused(refusal: callers::Refusal, said: &Response, id: &RequestId) -> Response {
+    let mut response = finish(Fault::stranger(refusal).into_response(), id);
+    for name in [WWW_AUTHENTICATE, RETRY_AFTER] {
+        if let Some(value) = said.headers().get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
     }
     response
 }

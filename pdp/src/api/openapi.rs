@@ -31,7 +31,7 @@ pub(super) struct Schemas {
 }
 
 /// What any request may be refused with before its operation sees it: status, name, description.
-const REFUSALS: [(u16, &str, &str); 10] = [
+const REFUSALS: [(u16, &str, &str); 11] = [
     (
         400,
         "Malformed",
@@ -40,7 +40,12 @@ const REFUSALS: [(u16, &str, &str); 10] = [
     (
         401,
         "Unauthenticated",
-        "The caller is not known (`missing_token`, `invalid_token`). Only where `callers` are configured.",
+        "The caller is not known (`missing_token`, `invalid_token`, `token_expired`, `session_revoked`). Only where `callers` are configured.",
+    ),
+    (
+        403,
+        "Forbidden",
+        "The caller is a service that may not (`insufficient_scope`, `user_not_active`). Only where `callers` are configured.",
     ),
     (
         408,
@@ -75,7 +80,7 @@ const REFUSALS: [(u16, &str, &str); 10] = [
     (
         503,
         "Overloaded",
-        "As many requests are in flight as may be (`overloaded`).",
+        "As many requests are in flight as may be (`overloaded`); or whether the caller may is not to be found out (`keys_unavailable`, `session_store_unavailable`, `user_status_unavailable`).",
     ),
     (
         505,

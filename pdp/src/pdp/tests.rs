@@ -105,7 +105,7 @@ fn a_bad_update_leaves_what_decides() {
     pdp.refresh();
     let answer = decide(&pdp);
     assert_eq!(answer.decision, Decision::Deny);
-    assert_eq!(answer.determining_policies, ["none".into()]);
+    assert_eq!(answer.determining_policies, [Arc::<str>::from("none")]);
     assert_ne!(answer.revision, first.revision);
     assert!(matches!(
         &*reloads.borrow_and_update(),

@@ -71,12 +71,22 @@ impl Fault {
         )
     }
 
-    pub(super) fn access_denied() -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "AccessDeniedException",
-            "the bearer token of a known caller is required; a signature is none",
-        )
+    /// A caller that is not let in.
+    pub(super) fn stranger(refusal: callers::Refusal) -> Self {
+        let denied = "AccessDeniedException";
+        match refusal.status() {
+            StatusCode::UNAUTHORIZED => Self::new(
+                StatusCode::UNAUTHORIZED,
+                denied,
+                "the bearer token of a known caller is required; a signature is none",
+            ),
+            StatusCode::FORBIDDEN => Self::new(StatusCode::FORBIDDEN, denied, refusal.message()),
+            _ => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalServerException",
+                refusal.message(),
+            ),
+        }
     }
 
     pub(super) fn unavailable() -> Self {
