@@ -244,7 +244,10 @@ impl System {
         let sources = (config.redis.as_ref(), config.cognito.as_ref());
         let standing = Standing::new(sources.0, sources.1, config.base(), registry);
         let pace = config.streams.revalidate.0;
-        let standing = standing.map(|standing| Arc::new(standing.asking_every(pace)));
+        let standing = standing.map(|standing| {
+            let standing = standing.asking_pools_of(&config.issuers);
+            Arc::new(standing.asking_every(pace))
+        });
         let standing = standing.map_err(|mistakes| {
             let placed = |(key, message): (String, String)| config.problem(&key, message);
             mistakes.into_iter().map(placed).collect()

@@ -398,15 +398,22 @@ impl Check {
         for (key, message) in made.err().unwrap_or_default() {
             self.add(&key, message);
         }
-        let pool = cognito.map(|cognito| cognito.user_pool_id.as_str());
+        let common = cognito.map(|cognito| cognito.user_pool_id.as_str());
         for (index, issuer) in file.issuers.iter().enumerate() {
+            let pool = issuer.user_pool.as_deref().or(common);
+            if issuer.user_pool.is_some() && issuer.user_status != UserStatusSource::Cognito {
+                let key = format!("issuers[{index}].user_pool");
+                self.add(&key, "has no meaning without `user_status: cognito`");
+            }
             let is_pools_own = |url: &String| url.rsplit('/').next() == pool;
             if let Some(pool) = pool
                 && issuer.kind == Kind::Cognito
                 && issuer.user_status == UserStatusSource::Cognito
                 && !issuer.issuer.iter().all(is_pools_own)
             {
-                let message = format!("would ask the pool `{pool}` about the users of another");
+                let message = format!(
+                    "would ask the pool `{pool}` about the users of another: name theirs in `user_pool`"
+                );
                 self.add(&format!("issuers[{index}].user_status"), message);
             }
             let (session, status) = (issuer.session, issuer.user_status);

@@ -3,11 +3,11 @@
 use crate::harness::cognito::{Cognito, Mood};
 use crate::harness::http1::get;
 use crate::harness::moto::Moto;
-use crate::harness::redis::Redis;
+use crate::harness::redis::{Redis, Reply};
 use crate::harness::relay::{Relay, Wire};
 use crate::harness::sidecar::{Sidecar, run};
 use crate::harness::table::{Expect, Table};
-use crate::harness::tokens::{KEYS, claims, reader};
+use crate::harness::tokens::{KEYS, claims, reader, with};
 use crate::harness::upstream::Upstream;
 use crate::harness::workspace::Workspace;
 use crate::harness::{PATIENCE, until};
@@ -333,5 +333,71 @@ fn a_pool_has_to_be_named_and_be_the_issuers() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{pointer}: {said}");
         assert!(said.contains(key), "{pointer}: {said}");
+    }
+}
+
+/// Users of two pools that go by the same names, each asked of their own.
+#[test]
+fn every_issuer_has_its_own_pool() {
+    let (upstream, mut moto) = (Upstream::start(), Moto::start());
+    let entry = |moto: &Moto, name: &str, more: Value| {
+        let entry = json!({
+            "name": name, "kind": "cognito", "issuer": [moto.issuer()], "jwks": {"url": moto.jwks_url()}, "client_ids": [moto.client],
+            "max_lifetime": "24h", "user_status": "cognito",
+            "principal": {
+                "type": "User", "id": "sub", "groups": {"claim": "cognito:groups", "type": "Role"},
+                "attributes": {"department": {"directory": "custom:department"}},
+            },
+        });
+        with(&entry, more)
+    };
+    let first = moto.pool.clone();
+    let mut issuers = vec![entry(&moto, "first", json!({}))];
+    let here = ["rita", "dora", "ella"].map(|name| moto.user(name, "archive").access);
+    moto.about("ella", "AdminDisableUser", json!({}));
+    moto.next_pool();
+    let second = moto.pool.clone();
+    issuers.push(entry(&moto, "second", json!({"user_pool": second})));
+    let there = ["rita", "dora", "ella"].map(|name| moto.user(name, "lending").access);
+    moto.about("dora", "AdminDisableUser", json!({}));
+    let redis = Redis::start();
+    let cognito = json!({"user_pool_id": first, "region": "us-east-1", "endpoint": moto.endpoint(), "timeout": "10s"});
+    let build = |issuers: &[Value]| {
+        Workspace::new(upstream.address())
+            .set("/cognito", cognito.clone())
+            .set("/redis", json!({"url": redis.url(), "timeout": "5s"}))
+            .set("/issuers", json!(issuers))
+    };
+    let workspace = build(&issuers);
+    workspace.write(
+        "policies/archive.cedar",
+        r#"@id("archive") forbid (principal, action, resource) unless { principal has department && principal.department == "archive" };"#,
+    );
+    let sidecar = Sidecar::start(&workspace);
+    let mut table = Table::new(&sidecar, &upstream);
+    table.token(110, "a user of the first pool", &here[0], Forwarded);
+    table.token(110, "their namesake, with another department", &there[0], Refused(403, "forbidden"));
+    table.token(110, "enabled in the first pool", &here[1], Forwarded);
+    table.token(110, "their namesake, disabled", &there[1], Refused(403, "user_disabled"));
+    table.token(110, "disabled in the first pool", &here[2], Refused(403, "user_disabled"));
+    table.token(110, "their namesake, enabled", &there[2], Refused(403, "forbidden"));
+    table.finish();
+    for pool in [&first, &second] {
+        assert!(redis.get(&format!("portcullis:user:{pool}:rita")).is_some(), "{pool}");
+    }
+    let Reply::List(keys) = redis.ask(&["KEYS", "portcullis:cognito:*"]) else { panic!("no keys") };
+    let budgets: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
+    assert!(!budgets.is_empty() && budgets.iter().all(|key| key.contains(&first)), "one budget for both: {budgets:?}");
+
+    for (more, key, says) in [
+        (json!({}), "issuers[1].user_status", "name theirs in `user_pool`"),
+        (json!({"user_pool": first}), "issuers[1].user_status", "name theirs in `user_pool`"),
+        (json!({"user_pool": "EXAMPLE"}), "issuers[1].user_pool", "must be the id of a pool"),
+        (json!({"user_pool": second, "user_status": "none"}), "issuers[1].user_pool", "has no meaning without"),
+    ] {
+        let workspace = build(&[issuers[0].clone(), entry(&moto, "second", more.clone())]);
+        let output = run(&["check", "-c", workspace.config_path().to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(key) && said.contains(says), "{more}: {said}");
     }
 }

@@ -58,6 +58,11 @@ pub struct IssuerConfig {
     /// Where it is checked that the user is still enabled. For a `service` it is the user that it
     /// acts for.
     pub user_status: UserStatusSource,
+    /// The Cognito user pool that knows the issuer's users, where it is another than that of section `cognito`: its id, such
+    /// as `us-east-1_EXAMPLE`, which begins with its region. All else of the section, the budget of requests included,
+    /// holds for all pools together.
+    #[schemars(with = "String")]
+    pub user_pool: Option<String>,
 }
 
 /// The kinds of issuer.
@@ -198,6 +203,7 @@ impl Default for IssuerConfig {
             on_behalf_of: None,
             session: SessionSource::default(),
             user_status: UserStatusSource::default(),
+            user_pool: None,
         }
     }
 }

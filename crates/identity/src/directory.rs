@@ -95,13 +95,7 @@ impl Directory {
         let mut problems = Vec::new();
         let mut add =
             |key: &str, message: &str| problems.push((key.to_owned(), message.to_owned()));
-        let is_word = |word: &str| {
-            (1..=128).contains(&word.len())
-                && word
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        };
-        if !is_word(&config.user_pool_id) || !config.user_pool_id.contains('_') {
+        if region(&config.user_pool_id).is_none() {
             add(
                 "user_pool_id",
                 "must be the id of a pool, such as `us-east-1_EXAMPLE`",
@@ -146,6 +140,21 @@ impl Directory {
             last_error: Mutex::new(None),
             metrics,
         })
+    }
+
+    /// Another pool of the same account, asked in the same way.
+    pub(crate) fn beside(&self, pool: &str) -> Self {
+        Self {
+            pool: pool.to_owned(),
+            region: region(pool).unwrap_or(&self.region).to_owned(),
+            endpoint: self.endpoint.clone(),
+            timeout: self.timeout,
+            client: OnceCell::new(),
+            clock: self.clock.clone(),
+            paused_until: Mutex::new(Duration::ZERO),
+            last_error: Mutex::new(None),
+            metrics: self.metrics.clone(),
+        }
     }
 
     /// What the pool knows of a user; none when it knows no such user. One request, never repeated: who asks has a
@@ -318,6 +327,17 @@ fn read(output: &AdminGetUserOutput) -> Result<UserRecord, &'static str> {
         active,
         attributes,
     })
+}
+
+/// The region in the id of a user pool; none when it is no such id.
+pub(crate) fn region(pool: &str) -> Option<&str> {
+    let (region, rest) = pool.split_once('_')?;
+    (is_word(pool) && !region.is_empty() && !rest.is_empty()).then_some(region)
+}
+
+fn is_word(word: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    (1..=128).contains(&word.len()) && word.bytes().all(is_part)
 }
 
 fn is_safe(endpoint: &str) -> bool {

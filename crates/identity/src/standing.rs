@@ -3,6 +3,7 @@
 //! [`Standing::check`] asks only what the token's issuer is configured to have asked, and the cheapest first. What is
 //! known to be over is told apart from what cannot be found out, and neither is ever a yes.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::clock::Clock;
-use crate::config::{Kind, SessionSource, UserStatusSource};
+use crate::config::{IssuerConfig, Kind, SessionSource, UserStatusSource};
 use crate::directory::{CognitoConfig, DirectoryHealth, NoAnswer};
 use crate::identity::Identity;
 use crate::invalidation::{self, Announcement};
@@ -26,6 +27,8 @@ use crate::vigil::{FRESH, Vigils};
 pub struct Standing {
     redis: Option<Arc<Redis>>,
     users: Option<Arc<Users>>,
+    /// The users of other pools, by the names of the issuers that have them.
+    pools: HashMap<String, Arc<Users>>,
     checks: Option<IntCounterVec>,
     pub(crate) vigils: Vigils,
 }
@@ -139,9 +142,39 @@ impl Standing {
         Ok(Self {
             redis,
             users,
+            pools: HashMap::new(),
             checks: Some(checks),
             vigils: Vigils::new(Some(vigils)),
         })
+    }
+
+    /// The same, asking the pools that these issuers name about their users.
+    #[must_use]
+    pub fn asking_pools_of(mut self, issuers: &[IssuerConfig]) -> Self {
+        let Some(first) = &self.users else {
+            return self;
+        };
+        let mut made: Vec<Arc<Users>> = vec![Arc::clone(first)];
+        for issuer in issuers {
+            let Some(pool) = &issuer.user_pool else {
+                continue;
+            };
+            let known = made.iter().find(|users| users.pool() == pool);
+            let users = known.cloned().unwrap_or_else(|| first.beside(pool));
+            made.push(Arc::clone(&users));
+            self.pools.insert(issuer.name.clone(), users);
+        }
+        self
+    }
+
+    /// The users of the pool that an issuer's users are in.
+    fn users_of(&self, issuer: &str) -> Option<&Arc<Users>> {
+        self.pools.get(issuer).or(self.users.as_ref())
+    }
+
+    /// The users of each pool; of one that two issuers share more than once.
+    fn all_users(&self) -> impl Iterator<Item = &Arc<Users>> {
+        self.users.iter().chain(self.pools.values())
     }
 
     /// The same, asking about what is open at least this often (default 10 s). More than 15 s would not end everything
@@ -174,7 +207,11 @@ impl Standing {
     pub fn health(&self) -> StandingHealth {
         StandingHealth {
             redis: self.redis.as_ref().map(|redis| redis.health()),
-            cognito: self.users.as_ref().map(|users| users.health()),
+            // One pool that does not answer is worth knowing of, whatever the others say.
+            cognito: self
+                .all_users()
+                .map(|users| users.health())
+                .reduce(|one, other| if one.ready { other } else { one }),
         }
     }
 
@@ -236,7 +273,7 @@ impl Standing {
             (None, Kind::Service | Kind::Spiffe) => return Ok(None),
             (None, Kind::FirstParty | Kind::Cognito) => (&identity.username, &identity.subject),
         };
-        let Some(users) = &self.users else {
+        let Some(users) = self.users_of(&identity.issuer) else {
             return Err(Lapse::StatusUnavailable("no user pool is configured"));
         };
         // Where the token names no user, Cognito takes the subject for the name as well.
@@ -256,10 +293,11 @@ impl Standing {
     /// # Errors
     /// When the other instances could not be told. This one has forgotten the user all the same.
     pub async fn invalidate_user(&self, username: &str) -> Result<(), Lapse> {
-        let Some(users) = &self.users else {
-            return Ok(());
-        };
-        let told = users.invalidate(username).await;
+        // Which pool the name is of is not said, and a question too many does no harm.
+        let mut told = Ok(());
+        for users in self.all_users() {
+            told = users.invalidate(username).await.and(told);
+        }
         self.wake_vigils(username);
         told.map_err(|NoAnswer(cause)| Lapse::StatusUnavailable(cause))
     }
@@ -268,7 +306,7 @@ impl Standing {
     pub(crate) fn heed(&self, announcement: &Announcement) {
         match announcement {
             Announcement::User { pool, user } => {
-                if let Some(users) = self.users.as_ref().filter(|users| users.pool() == pool) {
+                if let Some(users) = self.all_users().find(|users| users.pool() == pool) {
                     users.forget(user);
                     self.wake_vigils(user);
                 }

@@ -33,7 +33,7 @@ pub(crate) struct Users {
     /// How long one question may take, all levels together.
     deadline: Duration,
     together: u32,
-    alone: Mutex<Allowance>,
+    alone: Arc<Mutex<Allowance>>,
     memory: Cache<Arc<str>, Arc<Fact>>,
     flights: Mutex<HashMap<Arc<str>, Flight>>,
     flown: AtomicU64,
@@ -76,7 +76,7 @@ const REFRESH_FROM: Duration = Duration::from_secs(18);
 const REFRESH_SPREAD: Duration = Duration::from_secs(6);
 /// The pause after a refresh that failed.
 const REFRESH_AGAIN: Duration = Duration::from_secs(2);
-/// What facts may take up in memory, in bytes.
+/// What the facts of one pool may take up in memory, in bytes.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// The most questions under way; more are not begun.
 const FLIGHTS: usize = 512;
@@ -111,28 +111,17 @@ impl Users {
         let alone = config
             .requests_per_second_alone
             .unwrap_or_else(|| (config.max_requests_per_second / 10).max(1));
-        let weight = |name: &Arc<str>, fact: &Arc<Fact>| {
-            let attributes = fact.record.iter().flat_map(|record| &record.attributes);
-            let text: usize = attributes
-                .map(|(name, value)| name.len() + value.len() + 64)
-                .sum();
-            u32::try_from(name.len() + text + 256).unwrap_or(u32::MAX)
-        };
         Ok(Arc::new(Self {
             shared: redis.map(|redis| Shared::new(redis, &directory.pool)),
             directory,
             deadline: config.timeout.0,
             together: config.max_requests_per_second,
-            alone: Mutex::new(Allowance {
+            alone: Arc::new(Mutex::new(Allowance {
                 per_second: alone,
                 second: 0,
                 used: 0,
-            }),
-            memory: Cache::builder()
-                .max_capacity(MEMORY_BYTES)
-                .weigher(weight)
-                .time_to_live(STALENESS)
-                .build(),
+            })),
+            memory: memory(),
             flights: Mutex::new(HashMap::new()),
             flown: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(FLIGHTS)),
@@ -140,6 +129,24 @@ impl Users {
             jitter: RandomState::new(),
             lookups,
         }))
+    }
+
+    /// The users of another pool. Both spend from one budget, because the quota is that of the account.
+    pub(crate) fn beside(&self, pool: &str) -> Arc<Self> {
+        Arc::new(Self {
+            shared: self.shared.as_ref().map(|shared| shared.beside(pool)),
+            directory: self.directory.beside(pool),
+            deadline: self.deadline,
+            together: self.together,
+            alone: Arc::clone(&self.alone),
+            memory: memory(),
+            flights: Mutex::new(HashMap::new()),
+            flown: AtomicU64::new(0),
+            room: Arc::clone(&self.room),
+            clock: self.clock.clone(),
+            jitter: RandomState::new(),
+            lookups: self.lookups.clone(),
+        })
     }
 
     /// What was known of a user less than `limit` ago, and how long ago; none for somebody whom the pool does not know.
@@ -385,6 +392,22 @@ impl Fact {
     fn age(&self, now: Duration) -> Duration {
         STALENESS.saturating_sub(self.good_until.saturating_sub(now))
     }
+}
+
+/// An empty memory, as large as that of one pool may become.
+fn memory() -> Cache<Arc<str>, Arc<Fact>> {
+    let weight = |name: &Arc<str>, fact: &Arc<Fact>| {
+        let attributes = fact.record.iter().flat_map(|record| &record.attributes);
+        let text: usize = attributes
+            .map(|(name, value)| name.len() + value.len() + 64)
+            .sum();
+        u32::try_from(name.len() + text + 256).unwrap_or(u32::MAX)
+    };
+    Cache::builder()
+        .max_capacity(MEMORY_BYTES)
+        .weigher(weight)
+        .time_to_live(STALENESS)
+        .build()
 }
 
 // === impl Allowance ===

@@ -34,13 +34,19 @@ impl Moto {
         let mut moto = Moto { child, address, pool: String::new(), client: String::new() };
         // A Python server takes its time on a busy machine.
         until("moto_server to listen", 8 * PATIENCE, || TcpStream::connect(address).ok());
+        moto.next_pool();
+        moto
+    }
+
+    /// Makes a pool with an app client and a group, which is the one that is meant from now on.
+    pub(crate) fn next_pool(&mut self) {
+        let moto = self;
         let schema = json!([{"Name": "department", "AttributeDataType": "String", "Mutable": true}]);
         let pool = moto.call("CreateUserPool", &json!({"PoolName": "depot", "Schema": schema}));
         moto.pool = pool["UserPool"]["Id"].as_str().unwrap().to_owned();
         let client = moto.in_pool("CreateUserPoolClient", json!({"ClientName": "app", "ExplicitAuthFlows": ["ALLOW_ADMIN_USER_PASSWORD_AUTH"]}));
         moto.client = client["UserPoolClient"]["ClientId"].as_str().unwrap().to_owned();
         moto.in_pool("CreateGroup", json!({"GroupName": "reader"}));
-        moto
     }
 
     pub(crate) fn endpoint(&self) -> String {

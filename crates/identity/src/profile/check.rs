@@ -4,6 +4,7 @@ use super::{algorithms, audiences, uses};
 use crate::config::{
     Algorithm, AttributeSource, IssuerConfig, Kind, PrincipalConfig, UserStatusSource,
 };
+use crate::directory::region;
 
 /// The longest `leeway` and `max_lifetime`, in seconds.
 const MAX_LEEWAY: u64 = 300;
@@ -35,6 +36,7 @@ pub(super) fn check(config: &IssuerConfig, problems: &mut Problems<'_>) {
     check_lists(config, problems);
     check_targets(config, problems);
     check_uses(config, problems);
+    check_pool(config, problems);
     check_times(config, problems);
     let of_bearer = match config.kind {
         Kind::Service | Kind::Spiffe => Err("a service is in no directory of users"),
@@ -207,6 +209,14 @@ fn check_uses(config: &IssuerConfig, problems: &mut Problems<'_>) {
             Kind::Cognito | Kind::FirstParty | Kind::Service | Kind::Spiffe => continue,
         };
         problems.add("token_use", message);
+    }
+}
+
+fn check_pool(config: &IssuerConfig, problems: &mut Problems<'_>) {
+    let pool = config.user_pool.as_deref();
+    if pool.is_some_and(|pool| region(pool).is_none()) {
+        let message = "must be the id of a pool, such as `us-east-1_EXAMPLE`";
+        problems.add("user_pool", message);
     }
 }
 

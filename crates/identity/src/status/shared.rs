@@ -18,6 +18,8 @@ use super::STALENESS;
 pub(super) struct Shared {
     redis: Arc<Redis>,
     pool: String,
+    /// The pool in whose name requests to all of them are counted.
+    payer: String,
 }
 
 /// What was found there about a user.
@@ -41,6 +43,16 @@ impl Shared {
         Self {
             redis,
             pool: pool.to_owned(),
+            payer: pool.to_owned(),
+        }
+    }
+
+    /// The same of another pool, which spends from the same budget.
+    pub(super) fn beside(&self, pool: &str) -> Self {
+        Self {
+            redis: Arc::clone(&self.redis),
+            pool: pool.to_owned(),
+            payer: self.payer.clone(),
         }
     }
 
@@ -94,7 +106,7 @@ impl Shared {
     /// Whether one more question to the pool is within what all may ask in this second.
     pub(super) async fn spend(&self, seen: &Seen, limit: u32) -> Result<bool, Unanswered> {
         let second = seen.now / 1000;
-        let key = format!("portcullis:cognito:{}:{second}", self.pool);
+        let key = format!("portcullis:cognito:{}:{second}", self.payer);
         let mut answers = self
             .redis
             .ask(|commands| {
