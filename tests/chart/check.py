@@ -49,6 +49,16 @@ CALLERS = [{"name": "orders", "token_sha256": "0" * 64}]
 SIDECAR = {"mode": "sidecar", "policies": POLICIES, "config": {**CONFIG, "upstream": {"url": "http://127.0.0.1:3000"}}}
 DEPLOYMENT = {"policies": POLICIES, "config": CONFIG}
 
+# What an Envoy in the same pod is believed: its verified tokens, and the workloads whose certificates it checked.
+MESH = {"name": "mesh", "kind": "spiffe", "trust_domains": ["cluster.local"], "principal": {"type": "Mesh::Workload", "id": "spiffe_id"}}
+BESIDE_ENVOY = {
+    "listen": {"ext_authz_grpc": "127.0.0.1:9191", "telemetry": "0.0.0.0:9180"},
+    "ext_authz": {"jwt_authn": {"issuer": "first-party"}},
+    "issuers": [ISSUER, MESH],
+    "upstream": None,
+}
+ENVOY_SIDECAR = {**SIDECAR, "policies": {**POLICIES, "schema": POLICIES["schema"] + "\nnamespace Mesh { entity Workload; }\n"}}
+
 
 def with_config(base, **config):
     return {**base, "config": {**base["config"], **config}}
@@ -118,6 +128,28 @@ RENDERED = [
     }, {
         "Deployment/spec.template.spec.volumes.1.projected.sources.2.configMap.name": "team-b",
     }),
+    ("sets of routes", with_config(
+        DEPLOYMENT,
+        ext_authz={"deadline": "100ms", "route_sets": {"admin": [{"match": "GET /inside", "public": True}]}},
+    ), {
+        "Service/spec.ports.0.appProtocol": "kubernetes.io/h2c",
+    }),
+    ("a sidecar that believes the Envoy beside it", with_config(ENVOY_SIDECAR, **BESIDE_ENVOY), {
+        "Deployment?": None,
+    }),
+    ("the same over a Unix socket", with_config(ENVOY_SIDECAR, **{
+        **BESIDE_ENVOY, "listen": {"ext_authz_grpc": "unix:/run/portcullis/authz.sock", "telemetry": "0.0.0.0:9180"},
+    }), {
+        "Service?": None,
+    }),
+    ("a folder of its own", {
+        **DEPLOYMENT,
+        "extraVolumes": [{"name": "sockets", "emptyDir": {"medium": "Memory"}}],
+        "extraVolumeMounts": [{"name": "sockets", "mountPath": "/run/portcullis"}],
+    }, {
+        "Deployment/spec.template.spec.volumes.2": {"name": "sockets", "emptyDir": {"medium": "Memory"}},
+        "Deployment/spec.template.spec.containers.0.volumeMounts.2.mountPath": "/run/portcullis",
+    }),
     ("a sidecar's configuration", SIDECAR, {
         "Deployment?": None,
         "Service?": None,
@@ -134,6 +166,9 @@ REFUSED = [
     ("no policies", {"config": CONFIG}, "there are no policies"),
     ("a policy file by another name", {"policies": {"files": {"users.txt": ""}}}, "ends in .cedar"),
     ("probes that reach nobody", with_config(DEPLOYMENT, listen={"telemetry": "127.0.0.1:9180"}), "nothing outside the pod"),
+    ("Envoy's token believed from anywhere", with_config(DEPLOYMENT, ext_authz={"jwt_authn": {"issuer": "first-party"}}), "mode: sidecar"),
+    ("Envoy's certificate believed from anywhere", with_config(DEPLOYMENT, issuers=[ISSUER, MESH]), "config.issuers[1] takes Envoy's word"),
+    ("checks that reach nobody", with_config(DEPLOYMENT, listen={"ext_authz_grpc": "127.0.0.1:9191", "telemetry": "0.0.0.0:9180"}), "nothing outside the pod"),
     ("no telemetry", with_config(DEPLOYMENT, listen={"proxy": "0.0.0.0:8000"}), "config.listen.telemetry is missing"),
     ("a digest that is none", {**DEPLOYMENT, "image": {"digest": "latest"}}, "digest"),
 ]
@@ -222,9 +257,11 @@ def main():
         service = pathlib.Path(folder) / "orders"
         shutil.copytree(EXAMPLE, service)
         shutil.copytree(CHART, service / "charts/portcullis")
-        objects = objects_of(service, None)
-        validate("a service with the sidecar", objects)
-        check_configuration("a service with the sidecar", objects)
+        in_mesh = yaml.safe_load((ROOT / "examples/istio/sidecar-values.yaml").read_text())
+        for case, values in [("a service with the sidecar, in a mesh", in_mesh), ("a service with the sidecar", None)]:
+            objects = objects_of(service, values)
+            validate(case, objects)
+            check_configuration(case, objects)
         sidecar = at(objects, "Deployment/spec.template.spec.initContainers.0")
         if (sidecar["name"], sidecar["restartPolicy"]) != ("portcullis", "Always"):
             fail("a service with the sidecar", "the sidecar is not one")
@@ -236,7 +273,7 @@ def main():
 
     for failure in failures:
         print(failure, file=sys.stderr)
-    print(f"{len(RENDERED) + len(REFUSED) + 1} cases on Kubernetes {', '.join(VERSIONS)}: {len(failures)} failures")
+    print(f"{len(RENDERED) + len(REFUSED) + 2} cases on Kubernetes {', '.join(VERSIONS)}: {len(failures)} failures")
     return 1 if failures else 0
 
 

@@ -56,6 +56,8 @@ def values_schema(config):
             policies=closed(files=BY_NAME, schema=TEXT, entities=TEXT, routes=TEXT, existingConfigMaps=TEXTS),
             redis=closed(existingSecret=TEXT, key={"type": "string", "minLength": 1}),
             secrets={**BY_NAME, "propertyNames": {"pattern": "^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$"}},
+            extraVolumes=LIST,
+            extraVolumeMounts=LIST,
             extraEnv=LIST,
             logLevel=TEXT,
             serviceAccount=closed(create=FLAG, name=TEXT, annotations=BY_NAME),

@@ -15,10 +15,29 @@
 {{- if not $config.listen.telemetry -}}
 {{- fail "config.listen.telemetry is missing: the probes ask /livez and /readyz there. Set it to 0.0.0.0:9180" -}}
 {{- end -}}
+{{- $inPod := list "decisions" "admin" -}}
+{{- if eq .Values.mode "sidecar" -}}
+{{- /* The Envoy that asks is in the same pod. */ -}}
+{{- $inPod = concat $inPod (list "ext_authz_grpc" "ext_authz_http") -}}
+{{- end -}}
 {{- range $name, $address := $config.listen -}}
-{{- if and $address (ne $name "decisions") (ne $name "admin") (or (hasPrefix "127." $address) (hasPrefix "localhost:" $address) (hasPrefix "[::1]" $address)) -}}
+{{- if and $address (not (has $name $inPod)) (include "portcullis.isLocal" $address) -}}
 {{- fail (printf "config.listen.%s is %s, which nothing outside the pod can reach. Use 0.0.0.0 or [::]" $name $address) -}}
 {{- end -}}
+{{- end -}}
+{{- $believes := "" -}}
+{{- with $config.ext_authz -}}
+{{- if .jwt_authn -}}
+{{- $believes = "config.ext_authz.jwt_authn" -}}
+{{- end -}}
+{{- end -}}
+{{- range $index, $issuer := $config.issuers -}}
+{{- if eq (default "" $issuer.kind) "spiffe" -}}
+{{- $believes = printf "config.issuers[%d]" $index -}}
+{{- end -}}
+{{- end -}}
+{{- if and $believes (not (include "portcullis.isLocal" (default "" $config.listen.ext_authz_grpc))) -}}
+{{- fail (printf "%s takes Envoy's word about who is calling, which counts over loopback or a Unix socket only: use mode: sidecar with config.listen.ext_authz_grpc: 127.0.0.1:9191" $believes) -}}
 {{- end -}}
 {{- $policies := default dict $config.policies -}}
 {{- $own := .Values.policies -}}
@@ -45,6 +64,11 @@
 {{- $_ := set $config "redis" $redis -}}
 {{- end -}}
 {{- toYaml $config -}}
+{{- end -}}
+
+{{- /* Whether an address is reached from within the pod only. */ -}}
+{{- define "portcullis.isLocal" -}}
+{{- if or (hasPrefix "127." .) (hasPrefix "localhost:" .) (hasPrefix "[::1]" .) (hasPrefix "unix:" .) -}}true{{- end -}}
 {{- end -}}
 
 {{- /* The port number of an address such as 0.0.0.0:8000; empty for a Unix socket. */ -}}

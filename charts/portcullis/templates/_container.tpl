@@ -22,7 +22,7 @@ or `portcullis.sidecar` under `initContainers`, which starts before the service 
   ports:
     {{- range $name, $address := $config.listen }}
     {{- with include "portcullis.port" $address }}
-    {{- if not (hasPrefix "127." $address) }}
+    {{- if not (include "portcullis.isLocal" $address) }}
     - { name: {{ include "portcullis.portName" $name }}, containerPort: {{ . }}, protocol: TCP }
     {{- end }}
     {{- end }}
@@ -69,6 +69,9 @@ or `portcullis.sidecar` under `initContainers`, which starts before the service 
     {{- range $folder, $secret := .Values.secrets }}
     - { name: portcullis-secret-{{ $folder }}, mountPath: /etc/portcullis/secrets/{{ $folder }}, readOnly: true }
     {{- end }}
+    {{- with .Values.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}
 
 {{- /* The container as a native sidecar, for `initContainers`. */ -}}
@@ -102,5 +105,8 @@ or `portcullis.sidecar` under `initContainers`, which starts before the service 
 {{- range $folder, $secret := .Values.secrets }}
 - name: portcullis-secret-{{ $folder }}
   secret: { secretName: {{ $secret }} }
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}

@@ -7,6 +7,8 @@ use benches::process::Resident;
 
 /// All figures of a run.
 pub(crate) struct Report {
+    /// As it was before the harness kept itself to one core.
+    machine: String,
     rounds: u32,
     seconds: f64,
     connections: u16,
@@ -69,6 +71,7 @@ impl Alone {
 impl Report {
     pub(crate) fn new(rounds: u32, seconds: f64, connections: u16, streams: u16) -> Self {
         Self {
+            machine: benches::process::machine(),
             rounds,
             seconds,
             connections,
@@ -100,7 +103,7 @@ impl Report {
         writeln!(
             out,
             "{}; medians of {} rounds of {} s",
-            benches::process::machine(),
+            self.machine,
             self.rounds,
             self.seconds
         )?;
