@@ -85,6 +85,9 @@ RENDERED = [
         "NetworkPolicy/spec.policyTypes": ["Ingress"],
         "ServiceAccount/automountServiceAccountToken": False,
     }),
+    ("the quick start", {**yaml.safe_load((ROOT / "examples/helm/values.yaml").read_text()), "policies": POLICIES}, {
+        "Service/spec.ports.0.name": "grpc-ext-authz",
+    }),
     ("one on each node", {**DEPLOYMENT, "workload": "DaemonSet"}, {
         "DaemonSet/spec.updateStrategy.rollingUpdate.maxUnavailable": 0,
         "Service/spec.internalTrafficPolicy": "Local",

@@ -103,9 +103,7 @@ impl Report {
         writeln!(
             out,
             "{}; medians of {} rounds of {} s",
-            self.machine,
-            self.rounds,
-            self.seconds
+            self.machine, self.rounds, self.seconds
         )?;
         writeln!(
             out,
