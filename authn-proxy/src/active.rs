@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use identity::config::Kind;
-use identity::{Identity, Lapse, Standing, UserRecord};
+use identity::{Identity, Lapse, Standing, UserRecord, Welcome};
+use tokio::time::Instant;
 
 use crate::config::CallerKind;
 use crate::rejection::{Reason, Rejection};
@@ -17,7 +18,7 @@ mod tests;
 #[derive(Clone, Debug)]
 pub struct ActiveUser {
     identity: Arc<Identity>,
-    record: Option<Arc<UserRecord>>,
+    welcome: Welcome,
 }
 
 /// Asks whether the bearer of a good token, and whoever the bearer acts for, may act at the moment.
@@ -28,8 +29,8 @@ pub async fn activate(
     standing: &Standing,
     identity: Arc<Identity>,
 ) -> Result<ActiveUser, Rejection> {
-    let record = standing.check(&identity).await?;
-    Ok(ActiveUser { identity, record })
+    let welcome = standing.check(&identity).await?;
+    Ok(ActiveUser { identity, welcome })
 }
 
 // === impl ActiveUser ===
@@ -45,10 +46,15 @@ impl ActiveUser {
         &self.identity
     }
 
+    /// When the bearer was known to be welcome.
+    pub(crate) fn as_of(&self) -> Instant {
+        self.welcome.as_of
+    }
+
     /// What the user directory says of the bearer, where one was asked.
     pub fn record_of_bearer(&self) -> Option<&UserRecord> {
         match self.kind() {
-            CallerKind::User => self.record.as_deref(),
+            CallerKind::User => self.welcome.record.as_deref(),
             CallerKind::Service | CallerKind::Workload => None,
         }
     }
@@ -57,7 +63,7 @@ impl ActiveUser {
     pub fn record_of_acted_for(&self) -> Option<&UserRecord> {
         match self.kind() {
             CallerKind::User | CallerKind::Workload => None,
-            CallerKind::Service => self.record.as_deref(),
+            CallerKind::Service => self.welcome.record.as_deref(),
         }
     }
 

@@ -282,8 +282,7 @@ impl Parts {
 
         let mut stay = permit.user().map(|user| {
             let standing = Arc::clone(self.gate.standing());
-            let identity = Arc::clone(user.shared_identity());
-            Stay::new(standing, identity, self.streams.revalidate.0)
+            Stay::new(standing, user, self.streams.revalidate.0)
         });
         exchange.forwarded(permit);
         let upload = (!body.is_end_stream()).then(|| Arc::new(Upload::new()));

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use identity::{End, Identity, Standing, Vigil};
+use identity::{BOUND, End, Identity, Standing, Vigil};
 use tokio::time::Instant;
 
+use crate::active::ActiveUser;
 use crate::rejection::{Reason, Rejection};
 
 /// One exchange's caller.
 pub(crate) struct Stay {
     standing: Arc<Standing>,
     identity: Arc<Identity>,
+    /// When the caller was known to be welcome.
     since: Instant,
     /// When it is asked for the first time.
     due: Instant,
@@ -26,10 +28,11 @@ pub(crate) struct Stay {
 // === impl Stay ===
 
 impl Stay {
-    /// Of somebody who has just been found to be welcome, and of whom nothing is asked before `pause` is over or the
-    /// token expires.
-    pub(crate) fn new(standing: Arc<Standing>, identity: Arc<Identity>, pause: Duration) -> Self {
-        let since = Instant::now();
+    /// Of somebody who has just been admitted, and of whom nothing is asked before `pause` is over, the token expires, or
+    /// what was known of them is too old.
+    pub(crate) fn new(standing: Arc<Standing>, user: &ActiveUser, pause: Duration) -> Self {
+        let identity = Arc::clone(user.shared_identity());
+        let (begun, since) = (Instant::now(), user.as_of());
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -44,7 +47,7 @@ impl Stay {
             standing,
             identity,
             since,
-            due: since + first,
+            due: (begun + first).min(since + BOUND),
             vigil: None,
         }
     }

@@ -286,6 +286,24 @@ fn an_announcement_beats_the_answer_under_way() {
     assert_eq!(cognito.asked(), 2);
 }
 
+/// What was known for a while when something is opened counts against the thirty seconds: they do not begin anew.
+#[test]
+fn what_is_opened_late_ends_in_time() {
+    let (upstream, cognito) = (Upstream::with(last), Cognito::start());
+    let workspace = pack(&upstream).set("/streams/revalidate", json!("15s")).set("/cognito", cognito.config()).set("/issuers/0/user_status", json!("cognito"));
+    let sidecar = Sidecar::start(&workspace);
+    let token = KEYS.token(&claims("rita", &["editor"]));
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    assert_eq!(get(sidecar.proxy(), TARGET, &bearer).status, 200);
+    cognito.disable("rita");
+    let disabled = Instant::now();
+    until("most of the time to be over", BOUND, || (disabled.elapsed() > Duration::from_secs(17)).then_some(()));
+    let opened = User { name: "rita".to_owned(), token }.open(&sidecar);
+    let (took, told) = opened.ended(disabled, BOUND);
+    assert!(took < BOUND, "{took:?}");
+    assert_eq!(told, 403);
+}
+
 /// Whoever changes users through this very code tells all instances.
 #[test]
 fn an_instance_tells_the_others() {

@@ -32,6 +32,9 @@ pub(crate) enum Announcement {
 
 /// The longest message that is looked at, in bytes.
 const MAX_MESSAGE: usize = 4096;
+/// How many messages may come in a second. The client library reads ahead without limit, so whoever sends more is not
+/// listened to for a while, which empties what was read.
+const MOST: u32 = 10_000;
 /// How often a silent channel is tried, and how long the answer may take.
 const TRY_EVERY: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -73,7 +76,15 @@ async fn heed(standing: &Standing, redis: &Redis, complained: &mut bool) -> Stri
     };
     info!("subscribed to invalidations");
     *complained = false;
+    let (mut second, mut heard) = (Instant::now(), 0_u32);
     loop {
+        if second.elapsed() >= Duration::from_secs(1) {
+            (second, heard) = (Instant::now(), 0);
+        }
+        heard += 1;
+        if heard > MOST {
+            return "too many messages".to_owned();
+        }
         match timeout(TRY_EVERY, messages.next()).await {
             Ok(Some(message)) => match Announcement::read(message.get_payload_bytes()) {
                 Some(announcement) => standing.heed(&announcement),

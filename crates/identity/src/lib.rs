@@ -45,7 +45,7 @@ pub use explain::{Explanation, Finding, Stage, Step};
 pub use identity::{ActingFor, Claim, Identity, SessionRef};
 pub use issuers::{Issuers, KeyStatus, Options};
 pub use redis::{RedisConfig, RedisHealth};
-pub use standing::{Lapse, Standing, StandingHealth, UserRecord};
+pub use standing::{Lapse, Standing, StandingHealth, UserRecord, Welcome};
 pub use vigil::{BOUND, End, Vigil};
 pub use vouched::VouchedClaims;
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{IssuerConfig, Kind, SessionSource, UserStatusSource};
@@ -20,7 +21,7 @@ use crate::invalidation::{self, Announcement};
 use crate::redis::{Redis, RedisConfig, RedisHealth, Unanswered};
 use crate::session::{self, Question};
 use crate::status::{STALENESS, Users};
-use crate::vigil::{FRESH, Vigils};
+use crate::vigil::Vigils;
 
 /// Where it is asked whether somebody is still welcome. The default has nobody to ask.
 #[derive(Default)]
@@ -53,6 +54,15 @@ pub struct UserRecord {
     pub active: bool,
     /// The directory's attributes under its own names, such as `email`.
     pub attributes: Vec<(String, String)>,
+}
+
+/// Somebody who may act, as far as was known not long ago.
+#[derive(Clone, Debug)]
+pub struct Welcome {
+    /// What the directory says of the user, where one was asked.
+    pub record: Option<Arc<UserRecord>>,
+    /// When that was known: now, but for what the pool said before and is still believed.
+    pub as_of: Instant,
 }
 
 /// Why somebody with a good token may not act. The texts are for the log and say nothing of the user.
@@ -215,19 +225,18 @@ impl Standing {
         }
     }
 
-    /// Whether the bearer, and whoever the bearer acts for, is still welcome. What the directory says of the user comes
-    /// along where one was asked.
+    /// Whether the bearer, and whoever the bearer acts for, is still welcome.
     ///
     /// # Errors
     /// The first thing known to speak against it, or else what could not be found out.
-    pub async fn check(&self, identity: &Identity) -> Result<Option<Arc<UserRecord>>, Lapse> {
+    pub async fn check(&self, identity: &Identity) -> Result<Welcome, Lapse> {
         if identity.session_source == SessionSource::None
             && identity.status_source == UserStatusSource::None
             && identity.on_behalf_of.is_none()
         {
-            return Ok(None);
+            return Ok(Welcome::new(None, Instant::now()));
         }
-        let outcome = self.look_up(identity).await;
+        let outcome = self.look_up(identity, STALENESS).await;
         let name = outcome
             .as_ref()
             .map_or_else(|lapse| lapse.name(), |_| "active");
@@ -237,25 +246,26 @@ impl Standing {
         outcome
     }
 
-    async fn look_up(&self, identity: &Identity) -> Result<Option<Arc<UserRecord>>, Lapse> {
+    /// The same question, to which what the pool said less than `limit` ago is an answer.
+    pub(crate) async fn look_up(
+        &self,
+        identity: &Identity,
+        limit: Duration,
+    ) -> Result<Welcome, Lapse> {
+        let asked = Instant::now();
         let record = self.ask_redis(identity).await?;
         match identity.status_source {
-            UserStatusSource::None | UserStatusSource::Redis => Ok(record.map(Arc::new)),
-            UserStatusSource::Cognito => {
-                let found = self.ask_pool(identity, STALENESS).await?;
-                Ok(found.map(|(record, _)| record))
+            UserStatusSource::None | UserStatusSource::Redis => {
+                Ok(Welcome::new(record.map(Arc::new), asked))
             }
-        }
-    }
-
-    /// The same question about somebody who has something open: how old the answer is.
-    pub(crate) async fn ask_again(&self, identity: &Identity) -> Result<Duration, Lapse> {
-        self.ask_redis(identity).await?;
-        match identity.status_source {
-            UserStatusSource::None | UserStatusSource::Redis => Ok(Duration::ZERO),
             UserStatusSource::Cognito => {
-                let found = self.ask_pool(identity, FRESH).await?;
-                Ok(found.map_or(Duration::ZERO, |(_, age)| age))
+                let asked_pool = Instant::now();
+                let (record, age) = self
+                    .ask_pool(identity, limit)
+                    .await?
+                    .map_or((None, Duration::ZERO), |(record, age)| (Some(record), age));
+                let told = asked_pool.checked_sub(age).unwrap_or(asked_pool);
+                Ok(Welcome::new(record, asked.min(told)))
             }
         }
     }
@@ -362,6 +372,14 @@ impl fmt::Debug for Standing {
             .field("redis", &self.redis)
             .field("users", &self.users)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Welcome ===
+
+impl Welcome {
+    fn new(record: Option<Arc<UserRecord>>, as_of: Instant) -> Self {
+        Self { record, as_of }
     }
 }
 

@@ -79,7 +79,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 // === impl Standing ===
 
 impl Standing {
-    /// Keeps watch over somebody who was found to be welcome at `since`.
+    /// Keeps watch over somebody who was known to be welcome at `since`: where that is long ago, it is asked at once.
     pub fn keep_vigil(self: &Arc<Self>, identity: &Arc<Identity>, since: Instant) -> Vigil {
         let key = Arc::as_ptr(identity).addr();
         let mut posts = lock(&self.vigils.posts);
@@ -146,10 +146,10 @@ impl Standing {
             }
             let asked = Instant::now();
             let latest = good + BOUND;
-            let answer = timeout_at(latest, self.ask_again(&identity)).await;
+            let answer = timeout_at(latest, self.look_up(&identity, FRESH)).await;
             match answer.unwrap_or(Err(unanswered)) {
-                Ok(age) => {
-                    good = asked.checked_sub(age).unwrap_or(asked);
+                Ok(welcome) => {
+                    good = welcome.as_of;
                     next = asked + vigils.pace();
                 }
                 Err(lapse) if lapse.is_unknown() && Instant::now() < latest => {
