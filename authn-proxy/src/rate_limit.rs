@@ -66,7 +66,7 @@ pub(crate) struct Quotas {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics(Option<IntCounterVec>);
 
-/// Most keys of each sort in a process, in equal shares for the routes that have a limit: some 40 bytes each.
+/// Most keys of each sort in one table of routes, in equal shares for the routes that have a limit: some 40 bytes each.
 const KEYS: usize = 500_000;
 
 /// A route has no fewer keys than if there were this many.

@@ -225,6 +225,28 @@ fn headers_of(via: &str) -> HeaderMap {
     headers(&[("via", via)])
 }
 
+#[test]
+fn a_proxy_is_believed_from_this_machine_and_from_trusted_networks() {
+    let peers = TrustedPeers(vec!["10.0.0.0/8".parse().unwrap()]);
+    for (address, believed) in [
+        (None, true),
+        (Some("127.0.0.1"), true),
+        (Some("::1"), true),
+        (Some("::ffff:127.0.0.1"), true),
+        (Some("10.1.2.3"), true),
+        (Some("::ffff:10.1.2.3"), true),
+        (Some("11.1.2.3"), false),
+        (Some("192.168.0.1"), false),
+        (Some("2001:db8::1"), false),
+    ] {
+        let peer = Peer {
+            address: address.map(|address| address.parse().unwrap()),
+            listener: "ext_authz_grpc",
+        };
+        assert_eq!(peers.vouches(&peer), believed, "{address:?}");
+    }
+}
+
 proptest! {
     /// Whoever is not trusted is the client, whatever they say.
     #[test]
