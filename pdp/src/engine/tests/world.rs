@@ -1,11 +1,12 @@
 //! Worlds to ask questions in: policies, links and entities, drawn by lot.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::str::FromStr as _;
 
 use cedar_policy::{
-    ActionConstraint, Context, Entity, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
-    ResourceConstraint, RestrictedExpression, SlotId,
+    ActionConstraint, Context, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId,
+    PolicySet, PrincipalConstraint, ResourceConstraint, RestrictedExpression, SlotId,
 };
 
 use super::dice::Dice;
@@ -485,8 +486,17 @@ fn text(text: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(text.to_owned())
 }
 
+/// Types are parsed once: names are made by the ten thousands, and Cedar's parser takes its time where
+/// it is not optimised.
 pub(crate) fn uid(kind: &str, id: &str) -> EntityUid {
-    EntityUid::from_str(&format!("{kind}::\"{id}\"")).unwrap()
+    thread_local! {
+        static KINDS: RefCell<HashMap<String, EntityTypeName>> = RefCell::default();
+    }
+    let kind = KINDS.with_borrow_mut(|kinds| {
+        let known = kinds.entry(kind.to_owned());
+        known.or_insert_with(|| kind.parse().unwrap()).clone()
+    });
+    EntityUid::from_type_name_and_id(kind, EntityId::new(id))
 }
 
 /// Whether `group` is reached upwards from `entity`.
