@@ -4,6 +4,7 @@
     reason = "a bench that cannot be set up has nothing to measure"
 )]
 
+mod cache;
 mod decision;
 mod fixture;
 mod gate;
@@ -32,6 +33,7 @@ fn main() {
     head::bench(&mut criterion);
     routing::bench(&mut criterion);
     decision::bench(&mut criterion);
+    cache::bench(&mut criterion);
     gate::bench(&mut criterion);
     store::bench(&mut criterion);
     criterion.final_summary();

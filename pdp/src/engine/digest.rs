@@ -37,11 +37,12 @@ pub(crate) enum Undigested {
 /// Facts by number.
 type Numbers = SmallVec<[u64; 8]>;
 
-/// Facts whose digest costs as much again as that of the names.
+/// Facts that cost about as much to write down as all that every digest has.
 const FACTS: u64 = 16;
 
-/// Bytes of a digest that cost as much as evaluating one operation.
-const BYTES: u64 = 8;
+/// Bytes of a digest for each operation that it saves: writing and hashing so many costs a fraction of
+/// evaluating it.
+const BYTES: u64 = 2;
 
 /// Bytes that a digest may always have.
 const LEAST_LIMIT: u64 = 4096;
