@@ -58,6 +58,13 @@ pub(super) async fn answered(
     }
 }
 
+/// What `work` answers, or what is answered in its place when it panics: the check has been decided about then, or refused, and
+/// something went wrong on the way back. Without an answer Envoy would take it for an error.
+pub(super) async fn outright<T>(work: impl Future<Output = T>, otherwise: impl FnOnce() -> T) -> T {
+    let caught = AssertUnwindSafe(work).catch_unwind().await;
+    caught.unwrap_or_else(|_| otherwise())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +91,12 @@ mod tests {
             assert_eq!(of(&headers, own), expected, "{given:?}");
         }
         assert_eq!(of(&HeaderMap::new(), own), own);
+    }
+
+    #[tokio::test]
+    async fn there_is_always_an_answer() {
+        assert_eq!(outright(async { 1 }, || 2).await, 1);
+        assert_eq!(outright(async { panic!("a defect") }, || 2).await, 2);
     }
 
     #[tokio::test(start_paused = true)]

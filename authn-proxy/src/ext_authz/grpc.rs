@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::Service;
 use identity::VouchedClaims;
@@ -80,7 +80,8 @@ impl Service<Request<RequestBody>> for GrpcService {
     fn call(&self, request: Request<RequestBody>) -> Self::Future {
         if request.uri().path() == CHECK {
             let checker = Arc::clone(&self.checker);
-            Box::pin(async move { Ok(reply(&checker.check_grpc(request).await)) })
+            let work = async move { reply(&checker.check_grpc(request).await) };
+            Box::pin(async move { Ok(deadline::outright(work, broken).await) })
         } else {
             let answer = self.others.clone().call(request);
             Box::pin(async move { Ok(answer.await.unwrap_or_else(|never| match never {})) })
@@ -97,6 +98,13 @@ pub fn refuse(fault: Fault) -> Response<Body> {
         false,
         fault.message,
     ))
+}
+
+/// The denial when nothing else can be said.
+fn broken() -> Response<Body> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    reply(&wire::denied(&response, false, ""))
 }
 
 // === impl Checker ===
@@ -225,4 +233,24 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_answered_when_nothing_can_be_said_is_a_denial() {
+        let body = broken().into_body().collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()[GRPC_STATUS], "0");
+        let body = body.to_bytes();
+        let answer = CheckResponse::decode(message(&body).unwrap()).unwrap();
+        assert_eq!(answer.status.unwrap().code, 14);
+        assert!(matches!(
+            answer.http_response,
+            Some(HttpResponse::DeniedResponse(_))
+        ));
+    }
 }

@@ -47,7 +47,8 @@ impl Service<Request<RequestBody>> for HttpService {
 
     fn call(&self, request: Request<RequestBody>) -> Self::Future {
         let checker = Arc::clone(&self.0);
-        Box::pin(async move { Ok(checker.check_http(request).await.map(Full::new)) })
+        let work = async move { checker.check_http(request).await.map(Full::new) };
+        Box::pin(async move { Ok(deadline::outright(work, broken).await) })
     }
 }
 
@@ -56,6 +57,13 @@ pub fn refuse(fault: Fault) -> Response<Full<Bytes>> {
     let id = RequestId::new(random().unwrap_or_default(), 0);
     log_fault(&id, SURFACE, &fault);
     never_an_error(render_fault(&fault, id.as_str())).map(Full::new)
+}
+
+/// The denial when nothing else can be said.
+fn broken() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response
 }
 
 // === impl Checker ===
