@@ -293,19 +293,22 @@ impl Entities {
 
     /// The name, shared with what is stored under it or below it.
     pub(crate) fn name(&self, uid: &EntityUID) -> Uid {
-        self.lent(uid).into_owned()
+        let [name] = self.names([uid]);
+        name.into_owned()
     }
 
-    /// The name as it lies here, if there is or is meant to be an entity that bears it.
-    pub(crate) fn lent(&self, uid: &EntityUID) -> Cow<'_, Uid> {
-        let hash = Uid::hash_of(uid);
-        if let Some(stored) = self.by_uid.find(hash, |stored| stored.uid.is(uid)) {
-            return Cow::Borrowed(&stored.uid);
-        }
-        match self.below.find(hash, |brood| brood.parent.is(uid)) {
-            Some(brood) => Cow::Borrowed(&brood.parent),
-            None => Cow::Owned(Uid::of(uid)),
-        }
+    /// The names as they lie here, where there is or is meant to be an entity that bears them.
+    pub(crate) fn names<const N: usize>(&self, uids: [&EntityUID; N]) -> [Cow<'_, Uid>; N] {
+        let wanted = uids.map(|uid| (Uid::hash_of(uid), uid));
+        let stored = |uid: &&EntityUID, stored: &Arc<Stored>| stored.uid.is(uid);
+        let mut found = self.by_uid.find_each(&wanted, stored).into_iter();
+        wanted.map(|(hash, uid)| match found.next().flatten() {
+            Some(stored) => Cow::Borrowed(&stored.uid),
+            None => match self.below.find(hash, |brood| brood.parent.is(uid)) {
+                Some(brood) => Cow::Borrowed(&brood.parent),
+                None => Cow::Owned(Uid::of(uid)),
+            },
+        })
     }
 
     /// The name as it is shared here, if there is or is meant to be an entity that bears it.

@@ -47,9 +47,10 @@ const READS: usize = 5;
 /// reserved, not used, until something is really that deep.
 const LOAD_STACK: usize = 512 << 20;
 
-/// The priority of the thread that loads while requests are served (`nice`).
+/// The priority of the thread that loads while requests are served (`nice`): a tenth of the share that
+/// they have, so that new policies come in time even where there is more to do than can be done.
 #[cfg(target_os = "linux")]
-const LEAST_PRIORITY: i32 = 19;
+const PRIORITY: i32 = 10;
 
 /// Where the parts of a snapshot are.
 #[derive(Debug, Clone)]
@@ -290,11 +291,11 @@ fn on_a_large_stack(
     })
 }
 
-/// Has the thread run only where no other wants to.
+/// Has the thread run behind others.
 fn step_back() {
     // Elsewhere it would be the whole process.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, LEAST_PRIORITY) {
+    if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
         tracing::debug!(%error, "policies are loaded at the priority of requests");
     }
 }

@@ -325,10 +325,15 @@ impl Snapshot {
         seen: &'s mut Seen<'v>,
     ) -> Result<Matter<'s, 'v>, Answer> {
         let entities = &self.entities;
+        let [principal, action, resource] = entities.names([
+            question.principal.as_ref(),
+            question.action.as_ref(),
+            question.resource.as_ref(),
+        ]);
         let asked = Asked {
-            principal: entities.lent(question.principal.as_ref()),
-            action: entities.lent(question.action.as_ref()),
-            resource: entities.lent(question.resource.as_ref()),
+            principal,
+            action,
+            resource,
             context: question.context.as_ref(),
         };
         if let Err(message) = self.check(question, &asked) {

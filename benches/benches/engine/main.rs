@@ -19,6 +19,10 @@ mod stored;
 
 use std::env;
 
+/// That of the product.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     let asked: Vec<String> = env::args()
         .skip(1)

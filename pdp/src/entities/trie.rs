@@ -84,6 +84,43 @@ impl<T: Named> Trie<T> {
         }
     }
 
+    /// [`find`](Self::find) for several at once. Among many items each step waits for memory; side by
+    /// side they wait together.
+    pub(super) fn find_each<K, const N: usize>(
+        &self,
+        wanted: &[(u64, K); N],
+        is: impl Fn(&K, &T) -> bool,
+    ) -> [Option<&T>; N] {
+        let mut nodes = [Some(&self.root); N];
+        let mut slots: [Option<&Slot<T>>; N] = [None; N];
+        let mut level = 0;
+        while nodes.iter().any(Option::is_some) {
+            for ((node, slot), (hash, _)) in nodes.iter_mut().zip(&mut slots).zip(wanted) {
+                let here = node.take().and_then(|node| node.slot(way(*hash, level)));
+                match here {
+                    Some(Slot::More(next)) => *node = Some(next),
+                    Some(_) => *slot = here,
+                    None => {}
+                }
+            }
+            level += 1;
+        }
+        // Hashes come first, for all of them, and then texts.
+        let mut likely = [None; N];
+        for ((item, slot), (hash, key)) in likely.iter_mut().zip(slots).zip(wanted) {
+            *item = match slot {
+                Some(Slot::One(item)) if item.uid().hash() == *hash => Some(item),
+                Some(Slot::Clash(items)) => items.iter().find(|item| is(key, item)),
+                _ => None,
+            };
+        }
+        let mut found = [None; N];
+        for ((found, item), (_, key)) in found.iter_mut().zip(likely).zip(wanted) {
+            *found = item.filter(|item| is(key, item));
+        }
+        found
+    }
+
     /// Takes an item in, and hands out the one that had its name before.
     pub(super) fn insert(&mut self, item: T) -> Option<T> {
         let mut before = None;
@@ -370,6 +407,11 @@ mod tests {
                     prop_assert_eq!(trie.iter().count(), map.len());
                     for id in 0..=u8::MAX {
                         prop_assert_eq!(trie.get(&uid(id)).map(|item| item.1), map.get(&id).copied());
+                        let both = [id, id.wrapping_mul(7)];
+                        let wanted = both.map(|id| (uid(id).hash(), uid(id)));
+                        let found = trie.find_each(&wanted, |uid, item| item.0 == *uid);
+                        let expected = both.map(|id| map.get(&id).copied());
+                        prop_assert_eq!(found.map(|item| item.map(|item| item.1)), expected);
                     }
                 }
             }
