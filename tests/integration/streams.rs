@@ -92,13 +92,13 @@ impl User {
 
     fn open(&self, sidecar: &Sidecar) -> Opened {
         let bearer = format!("Authorization: Bearer {}\r\n", self.token);
-        let mut tunnel = open(sidecar, TARGET, &asking(&self.token));
-        assert!(echoes(&mut tunnel), "{}", self.name);
         let mut events = Client::connect(sidecar.proxy());
         let head = events.send(&with_lines("GET", EVENTS, &bearer)).head().unwrap();
         assert!(head.line.contains(" 200 "), "{}: {head:?}", self.name);
         let mut upload = Client::connect(sidecar.proxy());
         upload.send(&with_lines("PUT", TARGET, &format!("{bearer}Transfer-Encoding: chunked\r\n"))).send(b"5\r\nhello\r\n");
+        // Last: what was known for a while about somebody who opens a tunnel is asked at once.
+        let tunnel = open(sidecar, TARGET, &asking(&self.token));
         Opened { tunnel, events, upload }
     }
 }
@@ -148,6 +148,7 @@ fn everything_ends_with_the_right_to_it() {
     let stays = User::new("stays", json!({"exp": soon}));
     stays.sign_in(&redis);
     let mut stayed = stays.open(&sidecar);
+    assert!(stayed.is_open());
     let opened: Vec<_> = ways
         .iter()
         .map(|(name, ..)| {
@@ -298,7 +299,8 @@ fn what_is_opened_late_ends_in_time() {
     cognito.disable("rita");
     let disabled = Instant::now();
     until("most of the time to be over", BOUND, || (disabled.elapsed() > Duration::from_secs(17)).then_some(()));
-    let opened = User { name: "rita".to_owned(), token }.open(&sidecar);
+    let user = User { name: "rita".to_owned(), token };
+    let opened = user.open(&sidecar);
     let (took, told) = opened.ended(disabled, BOUND);
     assert!(took < BOUND, "{took:?}");
     assert_eq!(told, 403);
