@@ -37,6 +37,8 @@ pub struct Asked {
     pub principal: EntityUid,
     /// The user for whom they asked to act, where a service did.
     pub on_behalf_of: Option<EntityUid>,
+    /// The workload that the request came from, where that is another.
+    pub workload: Option<EntityUid>,
     /// What they asked to do.
     pub action: EntityUid,
     /// What they asked to do it to.
@@ -50,6 +52,7 @@ pub(crate) struct Case {
     pub(crate) question: Question,
     pub(crate) user: ActiveUser,
     pub(crate) on_behalf_of: Option<EntityUid>,
+    pub(crate) workload: Option<EntityUid>,
 }
 
 /// Why a permit was given.
@@ -90,6 +93,7 @@ pub(crate) fn decide(
         question,
         user,
         on_behalf_of,
+        workload,
     } = case;
     let answer = pdp.decide(snapshot, &question);
     let Question {
@@ -102,6 +106,7 @@ pub(crate) fn decide(
     let asked = Asked {
         principal,
         on_behalf_of,
+        workload,
         action,
         resource,
         answer,

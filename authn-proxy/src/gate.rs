@@ -218,17 +218,18 @@ impl Gate {
                 &snapshot,
             ));
         }
-        if let Some((uid, mapping, identity)) = workload
-            && uid != question.principal
-        {
-            let entity = mapping.entity(uid, identity, None, &snapshot);
+        let workload = workload.filter(|(uid, _, _)| *uid != question.principal);
+        if let Some((uid, mapping, identity)) = &workload {
+            let entity = mapping.entity(uid.clone(), *identity, None, &snapshot);
             question.entities.push(entity);
         }
+        let workload = workload.map(|(uid, _, _)| uid);
         let on_behalf_of = acted_for.map(|(uid, _, _)| uid);
         let case = Case {
             question,
             user,
             on_behalf_of,
+            workload,
         };
         decide::decide(&self.pdp, &snapshot, case, matched.route(), path)
     }

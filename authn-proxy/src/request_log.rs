@@ -305,6 +305,9 @@ impl Event<'_> {
             on_behalf_of = asked
                 .and_then(|asked| asked.on_behalf_of.as_ref())
                 .map(|user| display(Uid(user))),
+            workload = asked
+                .and_then(|asked| asked.workload.as_ref())
+                .map(|workload| display(Uid(workload))),
             action = asked.map(|asked| display(Uid(&asked.action))),
             resource = asked.map(|asked| display(Uid(&asked.resource))),
             decision,

@@ -139,6 +139,12 @@ fn a_workload_of_the_mesh_is_known_by_its_certificate() {
     let events: Vec<_> = sidecar.stdout().lines().filter(|line| line.contains("/v1/stock/7") && line.contains("ALLOW")).map(str::to_owned).collect();
     assert!(events.len() == 1 && events[0].contains("sa/orders"), "{events:?}");
 
+    let through = sidecar
+        .stdout()
+        .lines()
+        .any(|line| line.contains("/v1/through/7") && line.contains("ALLOW") && line.contains("\"workload\"") && line.contains("sa/orders"));
+    assert!(through, "the event names the workload that the user came through");
+
     // Without certificates, over the same listener of ours, nobody is anybody: a header is no proof.
     let plain = Envoy::start(Mode::Grpc, true, authz(&sidecar, Mode::Grpc), upstream.address());
     let mut table = Table::at(plain.front(), &upstream);
