@@ -25,6 +25,9 @@ pub(crate) struct Stay {
     vigil: Option<Vigil>,
 }
 
+/// So long before what was known is too old it is asked again.
+const TO_ASK: Duration = Duration::from_secs(1);
+
 // === impl Stay ===
 
 impl Stay {
@@ -47,7 +50,7 @@ impl Stay {
             standing,
             identity,
             since,
-            due: (begun + first).min(since + BOUND),
+            due: (begun + first).min(since + BOUND.saturating_sub(TO_ASK)),
             vigil: None,
         }
     }

@@ -455,6 +455,13 @@ fn envoys_word_counts_where_nobody_else_can_give_it() {
             "no issuer of tokens is named",
         );
     }
+    // What stands in the header of a token cannot be held to any rule.
+    let typed = ISSUER.replace("name: a,", "name: a, typ: [at+jwt],");
+    refused(
+        &format!("{POLICIES}{typed}{jwt}{}", at("127.0.0.1:1")),
+        "ext_authz.jwt_authn.issuer",
+        "a `typ` of its own",
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ use http_body_util::BodyExt as _;
 use identity::Standing;
 use prometheus::Registry;
 use serde_json::{Value, json};
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -202,6 +203,32 @@ fn everything_ends_with_the_token() {
     assert!(took < SOON, "{took:?}");
     assert_eq!(told, 401);
     assert!(took > Duration::from_secs(2), "not before: {took:?}");
+}
+
+/// An upstream may answer before it has read what it is sent. What is sent from then on is the same caller's.
+#[test]
+fn an_upload_behind_its_answer_ends_with_the_token() {
+    let upstream = Upstream::with(|exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        let mut chunk = [0; 4096];
+        while matches!(exchange.connection.read(&mut chunk), Ok(1..)) {}
+        exchange.close();
+    });
+    let sidecar = Sidecar::start(&pack(&upstream));
+    let user = User::new("short", json!({"exp": now() + 4}));
+    let since = Instant::now();
+    let head = format!("Authorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n", user.token);
+    let mut upload = Client::connect(sidecar.proxy());
+    upload.send(&with_lines("PUT", TARGET, &head)).send(b"5\r\nhello\r\n");
+    assert_eq!(upload.answer().unwrap().status, 200);
+    let known = upstream.bytes();
+    upload.send(b"5\r\nhello\r\n");
+    until("more of the upload", PATIENCE, || (upstream.bytes() > known).then_some(()));
+    until("its end", SOON, || {
+        let _ = upload.try_send(b"5\r\nhello\r\n");
+        (upstream.open_connections() == 0).then_some(())
+    });
+    assert!(since.elapsed() > Duration::from_secs(2), "not before: {:?}", since.elapsed());
 }
 
 /// While Redis says nothing the last good answer holds for thirty seconds, and not for longer.

@@ -1,8 +1,8 @@
 //! From the client to the upstream
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use listener::{BodyError, RequestBody};
 use tokio::time::Instant;
 
 use crate::headers::HeaderRules;
+use crate::stay::Stay;
 
 /// The request's body on its way to the upstream. Its trailers are stripped like headers.
 pub struct UpstreamBody(Option<Source>);
@@ -34,6 +35,9 @@ pub struct Upload {
     fault: AtomicU8,
     /// Set when nothing more may be passed on.
     over: AtomicBool,
+    /// Whose upload it is, once nobody else looks after them: an upstream may answer before it has read everything.
+    alone: AtomicBool,
+    stay: Mutex<Option<Stay>>,
 }
 
 /// The value of [`Upload::turn`] while the next move is the client's.
@@ -68,7 +72,7 @@ impl Body for UpstreamBody {
         let Some(source) = &mut self.get_mut().0 else {
             return Poll::Ready(None);
         };
-        if source.upload.over.load(Ordering::Acquire) {
+        if source.upload.is_over(cx) {
             return Poll::Ready(Some(Err(BodyError::Aborted)));
         }
         let Poll::Ready(next) = Pin::new(&mut source.body).poll_frame(cx) else {
@@ -130,6 +134,8 @@ impl Upload {
             bytes: AtomicU64::new(0),
             fault: AtomicU8::new(0),
             over: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
+            stay: Mutex::new(None),
         }
     }
 
@@ -167,6 +173,26 @@ impl Upload {
     /// Has nothing more of the body passed on: the client library may go on reading it while it drops a response.
     pub(crate) fn stop(&self) {
         self.over.store(true, Ordering::Release);
+    }
+
+    /// Looks after the caller from now on: the response, which did so, is over.
+    pub(super) fn keep(&self, stay: Stay) {
+        *self.stay.lock().unwrap_or_else(PoisonError::into_inner) = Some(stay);
+        self.alone.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing more may be passed on. Nothing is passed on without asking, so nothing else has to wake anybody.
+    fn is_over(&self, cx: &mut Context<'_>) -> bool {
+        if self.alone.load(Ordering::Acquire) {
+            let mut stay = self.stay.lock().unwrap_or_else(PoisonError::into_inner);
+            if stay
+                .as_mut()
+                .is_some_and(|stay| stay.poll_over(cx).is_ready())
+            {
+                self.stop();
+            }
+        }
+        self.over.load(Ordering::Acquire)
     }
 
     pub(super) fn fail(&self, error: &BodyError) {

@@ -107,6 +107,15 @@ impl Body for ResponseBody {
 
 // === impl Relay ===
 
+impl Drop for Relay {
+    /// What is still being sent to the upstream is the same caller's.
+    fn drop(&mut self) {
+        if let (Some(upload), Some(stay)) = (&self.upload, self.stay.take()) {
+            upload.keep(stay);
+        }
+    }
+}
+
 impl Relay {
     fn poll(
         &mut self,

@@ -79,7 +79,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 // === impl Standing ===
 
 impl Standing {
-    /// Keeps watch over somebody who was known to be welcome at `since`: where that is long ago, it is asked at once.
+    /// Keeps watch over somebody who was known to be welcome at `since`: where that is long ago, it is asked at once, and
+    /// there is a second for the answer, however long it is.
     pub fn keep_vigil(self: &Arc<Self>, identity: &Arc<Identity>, since: Instant) -> Vigil {
         let key = Arc::as_ptr(identity).addr();
         let mut posts = lock(&self.vigils.posts);
@@ -125,7 +126,9 @@ impl Standing {
         // A token may be good for some seconds after its expiry (`leeway`): what is opened then gets as long as what is
         // not asked about yet.
         let begun_late = vigils.left(&identity).is_none();
-        let mut good = since;
+        let mut good = Instant::now()
+            .checked_sub(BOUND.saturating_sub(AGAIN))
+            .map_or(since, |earliest| since.max(earliest));
         let mut next = since + vigils.pace();
         let mut first = begun_late;
         let mut unanswered = Lapse::StatusUnavailable("it was not to be had in time");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use identity::config::Kind;
+use identity::config::{IssuerConfig, Kind};
 use pdp::Namespace;
 use settings::{Address, Environment};
 
@@ -25,9 +25,18 @@ impl Check {
             self.believe("ext_authz.jwt_authn", listen);
             let mut issuers = file.issuers.iter();
             let known = issuers
-                .any(|issuer| issuer.name == jwt_authn.issuer && issuer.kind != Kind::Spiffe);
-            if !known && !self.places.refused("issuers") {
-                let message = format!("no issuer of tokens is named `{}`", jwt_authn.issuer);
+                .find(|issuer| issuer.name == jwt_authn.issuer && issuer.kind != Kind::Spiffe);
+            let name = &jwt_authn.issuer;
+            let message = match known {
+                None if self.places.refused("issuers") => None,
+                None => Some(format!("no issuer of tokens is named `{name}`")),
+                // It tells tokens apart that are alike in their claims.
+                Some(issuer) if issuer.typ != IssuerConfig::default().typ => Some(format!(
+                    "`{name}` has a `typ` of its own, which stands in the header of a token: Envoy says nothing of it"
+                )),
+                Some(_) => None,
+            };
+            if let Some(message) = message {
                 self.add("ext_authz.jwt_authn.issuer", message);
             }
         }

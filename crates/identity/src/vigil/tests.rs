@@ -89,6 +89,21 @@ async fn what_cannot_be_found_out_ends_it_in_time() {
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
+/// Whoever takes a stream slowly is looked at late, and not taken for a stranger for that.
+#[tokio::test]
+async fn what_is_looked_at_late_is_asked_about_first() {
+    let standing = standing(Duration::from_millis(20));
+    let long_ago = Instant::now().checked_sub(BOUND * 2).unwrap();
+    let identity = identity(300, SessionSource::Redis);
+    let mut vigil = standing.keep_vigil(&identity, long_ago);
+    let begun = Instant::now();
+    let end = over(&mut vigil).await;
+    assert!(matches!(end, End::Lapsed(Lapse::SessionsUnavailable(_))));
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(700), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
 #[tokio::test]
 async fn one_token_is_asked_about_together_and_not_for_nobody() {
     let standing = standing(Duration::from_secs(10));
