@@ -12,7 +12,6 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 
 use super::Key;
 use crate::config::Algorithm;
@@ -116,12 +115,9 @@ fn p256(jwk: &Object) -> Option<Key> {
         return None;
     }
     let point = [&[4], x.as_slice(), y.as_slice()].concat();
-    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).ok()?;
-    let decoding = DecodingKey::from_ec_components(jwk.string("x")?, jwk.string("y")?).ok()?;
     Some(Key {
         algorithm: Algorithm::Es256,
-        decoding,
-        material: point,
+        public: ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).ok()?,
     })
 }
 
@@ -134,13 +130,10 @@ fn rsa(jwk: &Object) -> Option<Key> {
     if !RSA_BITS.contains(&bits) || !odd(&n) || !sound_exponent || has_roca_fingerprint(&n) {
         return None;
     }
-    let decoding = DecodingKey::from_rsa_raw_components(&n, &e);
     let key = RsaPublicKeyComponents { n, e };
-    let parsed = key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?;
     Some(Key {
         algorithm: Algorithm::Rs256,
-        decoding,
-        material: parsed.as_ref().to_vec(),
+        public: key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?,
     })
 }
 

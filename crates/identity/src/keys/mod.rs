@@ -6,8 +6,7 @@ mod refresh;
 mod source;
 mod unknown;
 
-use jsonwebtoken::DecodingKey;
-use jsonwebtoken::crypto::aws_lc;
+use aws_lc_rs::signature::ParsedPublicKey;
 
 use crate::config::Algorithm;
 
@@ -19,9 +18,8 @@ pub(crate) use source::Source;
 #[derive(Debug)]
 pub(crate) struct Key {
     algorithm: Algorithm,
-    decoding: DecodingKey,
-    /// What makes it this key and no other.
-    material: Vec<u8>,
+    /// Parsed once, for that algorithm and no other: to take a point apart costs a fifth of a verification.
+    public: ParsedPublicKey,
 }
 
 impl Key {
@@ -30,20 +28,14 @@ impl Key {
     }
 
     /// Whether the signature, in the form that JOSE carries, is this key's over these bytes.
-    pub(crate) fn verify(&self, signing_input: &[u8], signature: &Vec<u8>) -> bool {
-        let algorithm = match self.algorithm {
-            Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
-            Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
-        };
-        // The provider by name: the library's default one panics where features disagree.
-        (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&algorithm, &self.decoding)
-            .is_ok_and(|verifier| verifier.verify(signing_input, signature).is_ok())
+    pub(crate) fn verify(&self, signing_input: &[u8], signature: &[u8]) -> bool {
+        self.public.verify_sig(signing_input, signature).is_ok()
     }
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.algorithm == other.algorithm && self.material == other.material
+        self.algorithm == other.algorithm && self.public.as_ref() == other.public.as_ref()
     }
 }
 
