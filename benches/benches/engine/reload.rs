@@ -30,6 +30,9 @@ const RELOADS: usize = 5;
 /// How long it is watched without them.
 const QUIET: Duration = Duration::from_secs(5);
 
+/// How long threads are left to themselves at first.
+const STARTING: Duration = Duration::from_secs(1);
+
 /// Whoever asks is not to notice: of the questions that come due each millisecond, and are counted from
 /// that moment on, the slowest take no longer than without a reload.
 pub(crate) fn measure() {
@@ -90,11 +93,11 @@ pub(crate) fn measure() {
 
 /// Asks at a constant rate while something is done.
 fn watched(pdp: &Pdp, questions: &[Question], each_tick: usize, done: impl FnOnce()) -> Times {
-    let stop = AtomicBool::new(false);
+    let (counts, stop) = (AtomicBool::new(false), AtomicBool::new(false));
     let times: Vec<Duration> = thread::scope(|scope| {
         let askers: Vec<_> = (0..THREADS)
             .map(|first| {
-                let stop = &stop;
+                let (counts, stop) = (&counts, &stop);
                 let asker = thread::Builder::new().name("asker".to_owned());
                 let asked = asker.spawn_scoped(scope, move || {
                     let mut times = Vec::new();
@@ -105,7 +108,9 @@ fn watched(pdp: &Pdp, questions: &[Question], each_tick: usize, done: impl FnOnc
                         wait(due.saturating_duration_since(Instant::now()));
                         for question in questions.by_ref().take(each_tick) {
                             std::hint::black_box(pdp.decide(&pdp.snapshot(), question));
-                            times.push(due.elapsed());
+                            if counts.load(Ordering::Relaxed) {
+                                times.push(due.elapsed());
+                            }
                         }
                         due += TICK;
                     }
@@ -114,6 +119,9 @@ fn watched(pdp: &Pdp, questions: &[Question], each_tick: usize, done: impl FnOnc
                 asked.expect("a thread")
             })
             .collect();
+        // What is held up while threads start has nothing to do with it.
+        wait(STARTING);
+        counts.store(true, Ordering::Relaxed);
         done();
         stop.store(true, Ordering::Relaxed);
         let times = askers.into_iter().filter_map(|asker| asker.join().ok());
