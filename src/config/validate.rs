@@ -1,21 +1,17 @@
 //! What a configuration must hold beyond the types of its keys.
 
 mod ext_authz;
+mod issuers;
+mod listeners;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use authn_proxy::config::{Protocol, RouteFile, RoutesConfig, UpstreamConfig};
-use authn_proxy::principal::Principals;
+use authn_proxy::config::{Protocol, RouteFile, RoutesConfig};
 use authn_proxy::{Realm, RouteTable};
-use callers::CallerConfig;
-use identity::config::{Kind, SessionSource, UserStatusSource};
-use identity::{Issuers, Standing};
 use pdp::{Namespace, PoliciesConfig, PolicySource};
-use prometheus::Registry;
-use settings::{Address, Document, Environment, Loaded, Problem};
+use settings::{Document, Environment, Loaded, Problem};
 
-use super::{Config, ConfigFile, DecisionLogSink, Listen, Read, Routes};
+use super::{Config, ConfigFile, DecisionLogSink, Read, Routes};
 
 const UNAVAILABLE: &str = "is not available in this version; remove it";
 
@@ -141,88 +137,6 @@ impl Check {
             if given {
                 self.add(key, UNAVAILABLE);
             }
-        }
-    }
-
-    fn listen(&mut self, file: &mut ConfigFile) -> Listen {
-        let Some(config) = file.listen.take() else {
-            let local = |port| Some(Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
-            let everywhere = Address::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8000)));
-            return Listen {
-                proxy: file.upstream.is_some().then_some(everywhere),
-                decisions: local(8180),
-                telemetry: local(9180),
-                ..Listen::default()
-            };
-        };
-        let resolve = |address: Option<Address>| match address {
-            Some(Address::Unix(path)) => Some(Address::Unix(self.places.resolve(&path))),
-            other => other,
-        };
-        let listen = Listen {
-            proxy: resolve(config.proxy),
-            decisions: resolve(config.decisions),
-            telemetry: resolve(config.telemetry),
-            ext_authz_grpc: resolve(config.ext_authz_grpc),
-            ext_authz_http: resolve(config.ext_authz_http),
-        };
-        if listen == Listen::default() {
-            self.add(
-                "listen",
-                "names nothing to serve: give `proxy`, `decisions`, `ext_authz_grpc` or another",
-            );
-        }
-        let named = listen.named();
-        for (at, (name, address)) in named.iter().enumerate() {
-            for (other, earlier) in named.iter().take(at) {
-                if let (Some(address), Some(earlier)) = (*address, *earlier)
-                    && collide(address, earlier)
-                {
-                    let message = format!("is the address of `listen.{other}` too: `{address}`");
-                    self.add(&format!("listen.{name}"), message);
-                }
-            }
-        }
-        listen
-    }
-
-    fn upstream(&mut self, upstream: Option<&UpstreamConfig>, listen: &Listen) {
-        let Some(upstream) = upstream else {
-            if listen.proxy.is_some() {
-                self.add(
-                    "upstream",
-                    "is missing: `listen.proxy` needs a service to stand in front of",
-                );
-            }
-            return;
-        };
-        for (key, message) in upstream.problems() {
-            self.add(&below("upstream", &key), message);
-        }
-        if let (Ok(authority), Some(proxy)) = (upstream.authority(), &listen.proxy)
-            && is_own(&authority, proxy)
-        {
-            self.add(
-                "upstream.url",
-                "is where the proxy itself listens: requests would go round in circles",
-            );
-        }
-    }
-
-    fn callers(&mut self, file: &ConfigFile, listen: &Listen) {
-        let callers = &file.callers;
-        for (key, message) in CallerConfig::problems(callers, &file.issuers) {
-            self.add(&format!("callers{key}"), message);
-        }
-        if let Some(decisions) = &listen.decisions
-            && !decisions.is_local()
-            && callers.is_empty()
-            && !self.places.refused("callers")
-        {
-            let message = format!(
-                "`callers` is missing: at `{decisions}` more than this machine can connect, so callers have to be known"
-            );
-            self.add("listen.decisions", message);
         }
     }
 
@@ -356,95 +270,6 @@ impl Check {
         }
     }
 
-    fn issuers<'r>(
-        &mut self,
-        file: &ConfigFile,
-        mut routes: impl Iterator<Item = &'r Routes>,
-        namespace: &Namespace,
-    ) {
-        if file.issuers.is_empty() {
-            if routes.any(|routes| routes.list.iter().any(|route| !route.public)) {
-                self.add(
-                    "issuers",
-                    "is missing: routes that are not `public` need somebody whose tokens are believed",
-                );
-            }
-            return;
-        }
-        // Made to be judged; those that serve are made with the registry that is served.
-        if let Err(problems) = Issuers::new(&file.issuers, self.places.base(), &Registry::new()) {
-            for (key, message) in problems {
-                self.add(&format!("issuers{key}"), message);
-            }
-        }
-        for (index, issuer) in file.issuers.iter().enumerate() {
-            let key = format!("issuers[{index}].token_use");
-            if issuer.token_use.is_empty() && self.places.given(&key) {
-                self.add(&key, "must not be empty; leave it out for the default");
-            }
-        }
-        if let Err(problems) = Principals::new(&file.issuers, namespace) {
-            for (key, message) in problems {
-                self.add(&key, message);
-            }
-        }
-    }
-
-    /// Redis and the user pool, and whether they are there where somebody needs them.
-    fn standing(&mut self, file: &ConfigFile) {
-        // Made to be judged, like the issuers.
-        let (redis, cognito) = (file.redis.as_ref(), file.cognito.as_ref());
-        let made = Standing::new(redis, cognito, self.places.base(), &Registry::new());
-        for (key, message) in made.err().unwrap_or_default() {
-            self.add(&key, message);
-        }
-        let common = cognito.map(|cognito| cognito.user_pool_id.as_str());
-        for (index, issuer) in file.issuers.iter().enumerate() {
-            let pool = issuer.user_pool.as_deref().or(common);
-            if issuer.user_pool.is_some() && issuer.user_status != UserStatusSource::Cognito {
-                let key = format!("issuers[{index}].user_pool");
-                self.add(&key, "has no meaning without `user_status: cognito`");
-            }
-            let is_pools_own = |url: &String| url.rsplit('/').next() == pool;
-            if let Some(pool) = pool
-                && issuer.kind == Kind::Cognito
-                && issuer.user_status == UserStatusSource::Cognito
-                && !issuer.issuer.iter().all(is_pools_own)
-            {
-                let message = format!(
-                    "would ask the pool `{pool}` about the users of another: name theirs in `user_pool`"
-                );
-                self.add(&format!("issuers[{index}].user_status"), message);
-            }
-            let (session, status) = (issuer.session, issuer.user_status);
-            for (key, section, lacking) in [
-                (
-                    "session",
-                    "redis",
-                    session == SessionSource::Redis && redis.is_none(),
-                ),
-                (
-                    "user_status",
-                    "redis",
-                    status == UserStatusSource::Redis && redis.is_none(),
-                ),
-                (
-                    "user_status",
-                    "cognito",
-                    status == UserStatusSource::Cognito && cognito.is_none(),
-                ),
-            ] {
-                if lacking && !self.places.refused(section) {
-                    let key = format!("issuers[{index}].{key}");
-                    self.add(
-                        &key,
-                        format!("needs the section `{section}`, which says where it is"),
-                    );
-                }
-            }
-        }
-    }
-
     /// Notes what is wrong with a key, unless the file's own value for it was refused: then its absence, or what is
     /// left of it, is no news.
     fn add(&mut self, key: &str, message: impl Into<String>) {
@@ -473,36 +298,4 @@ fn below(section: &str, key: &str) -> String {
     } else {
         format!("{section}.{key}")
     }
-}
-
-/// Whether only one of two listeners could be bound.
-fn collide(a: &Address, b: &Address) -> bool {
-    match (a, b) {
-        (Address::Tcp(a), Address::Tcp(b)) => {
-            a.port() != 0
-                && a.port() == b.port()
-                && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
-        }
-        (Address::Unix(a), Address::Unix(b)) => a == b,
-        _ => false,
-    }
-}
-
-/// Whether an upstream is the proxy itself, as far as can be seen without asking the network.
-fn is_own(upstream: &http::uri::Authority, proxy: &Address) -> bool {
-    let Address::Tcp(proxy) = proxy else {
-        return false;
-    };
-    let host = upstream.host();
-    let address = match host {
-        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-        host => host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .ok(),
-    };
-    proxy.port() == upstream.port_u16().unwrap_or(80)
-        && address.is_some_and(|address| {
-            address == proxy.ip() || (proxy.ip().is_unspecified() && address.is_loopback())
-        })
 }

@@ -1,23 +1,18 @@
 //! The claims of a token (RFC 7519), required and typed, and the identity that they make.
 
+mod acting;
 mod read;
+mod times;
 
 use std::sync::Arc;
 
 use crate::config::{Kind, SessionSource, UserStatusSource};
 use crate::error::TokenError;
-use crate::identity::{ActingFor, Identity, SessionRef};
+use crate::identity::{Identity, SessionRef};
 use crate::jose::{Unverified, Verified};
 use crate::json::{Json, Object};
 use crate::profile::{Mapping, Profile};
 use crate::trace::{Path, Silent, Trace};
-
-/// The times that bound a token's validity, in seconds since 1970.
-struct Times {
-    issued_at: u64,
-    not_before: u64,
-    expires_at: u64,
-}
 
 /// An identity, and from when its token holds (leeway included).
 pub(crate) struct Accepted {
@@ -299,126 +294,6 @@ impl Profile {
             id: id?,
             version: version?,
         }))
-    }
-
-    /// The user whom a service acts for: in its tokens `sub` is the service and `act` the user. A
-    /// user acts for nobody.
-    fn read_acting<T: Trace>(
-        &self,
-        claims: &mut Claims<'_, T>,
-    ) -> Result<Option<ActingFor>, TokenError> {
-        if self.kind != Kind::Service {
-            return claims.read("act", read::absent).map(|()| None);
-        }
-        let members = match claims.members.get("act") {
-            Some(Json::Object(members)) => members,
-            _ => return claims.read("act", read::absent).map(|()| None),
-        };
-        let mut act = Claims {
-            within: Some("act"),
-            members,
-            trace: &mut *claims.trace,
-        };
-        // A chain of services could hide who is meant.
-        let last = act.read("act", read::absent);
-        let unbound = act.read("cnf", read::absent);
-        let subject = act.read("sub", read::user_id);
-        let mapped = read_mapped(&mut act, Kind::FirstParty, &self.on_behalf_of);
-        let scopes = act.read("scope", read::scopes);
-        let username = match self.user_status {
-            UserStatusSource::Cognito => {
-                act.read("username", |name| read::optional(name, read::username))
-            }
-            UserStatusSource::None | UserStatusSource::Redis => Ok(None),
-        };
-        let session = self.read_acting_session(&mut act);
-        last?;
-        unbound?;
-        let mapped = mapped?;
-        Ok(Some(ActingFor {
-            subject: subject?,
-            principal_type: Arc::clone(&self.on_behalf_of.entity_type),
-            principal_id: mapped.id,
-            group_type: self.on_behalf_of.group_type(),
-            groups: mapped.groups,
-            attributes: mapped.attributes,
-            scopes: scopes?,
-            username: username?,
-            session: session?,
-        }))
-    }
-
-    /// The session of the user acted for counts where `act` names it, which it does in full or not
-    /// at all.
-    fn read_acting_session<T: Trace>(
-        &self,
-        act: &mut Claims<'_, T>,
-    ) -> Result<Option<SessionRef>, TokenError> {
-        let named = act.members.has("sid") || act.members.has("sidv");
-        if !named {
-            return Ok(None);
-        }
-        let id = act.read("sid", read::session_id);
-        let version = act.read("sidv", read::session_version);
-        Ok(Some(SessionRef {
-            id: id?,
-            version: version?,
-        }))
-    }
-
-    fn read_times<T: Trace>(
-        &self,
-        claims: &mut Claims<'_, T>,
-        now: u64,
-    ) -> Result<Times, TokenError> {
-        let issued_at = claims.read("iat", read::time);
-        let expires_at = claims.read("exp", read::time);
-        let not_before = claims.read("nbf", |time| read::optional(time, read::time));
-        let times = Times {
-            issued_at: issued_at?,
-            not_before: not_before?.unwrap_or(issued_at?),
-            expires_at: expires_at?,
-        };
-        let lifetime = claims.judge("exp", self.check_lifetime(&times));
-        let issued = claims.judge("iat", self.check_issued(&times, now));
-        let begun = claims.judge("nbf", self.check_begun(&times, now));
-        let ended = claims.judge("exp", self.check_ended(&times, now));
-        lifetime?;
-        issued?;
-        begun?;
-        ended?;
-        Ok(times)
-    }
-
-    fn check_lifetime(&self, times: &Times) -> Result<(), TokenError> {
-        let lifetime = times.expires_at.checked_sub(times.issued_at);
-        let longest = self.max_lifetime + self.leeway;
-        if lifetime.is_some_and(|life| (1..=longest).contains(&life)) {
-            Ok(())
-        } else {
-            Err(TokenError::Invalid("lifetime"))
-        }
-    }
-
-    fn check_issued(&self, times: &Times, now: u64) -> Result<(), TokenError> {
-        if times.issued_at > now + self.leeway {
-            return Err(TokenError::Invalid("issued in the future"));
-        }
-        Ok(())
-    }
-
-    fn check_begun(&self, times: &Times, now: u64) -> Result<(), TokenError> {
-        if times.not_before > now + self.leeway {
-            return Err(TokenError::NotYetValid);
-        }
-        Ok(())
-    }
-
-    fn check_ended(&self, times: &Times, now: u64) -> Result<(), TokenError> {
-        if now >= times.expires_at + self.leeway {
-            return Err(TokenError::Expired);
-        }
-        Ok(())
     }
 }
 
