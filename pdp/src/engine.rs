@@ -19,6 +19,7 @@ mod request_check;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cedar_policy::Decision;
 use cedar_policy_core::ast::{
@@ -56,7 +57,12 @@ pub(crate) struct Engine {
     height: usize,
     /// The stack, in bytes, that the tallest program can take.
     stack: usize,
+    /// Another one for each engine of the process.
+    serial: usize,
 }
+
+/// How many engines were made.
+static SERIAL: AtomicUsize = AtomicUsize::new(0);
 
 /// A question, in the engine's terms. Names are lent where they are stored: every copy counts itself,
 /// and threads that count in the same place wait for each other.
@@ -151,6 +157,7 @@ impl Engine {
             facts: Box::default(),
             height,
             stack: 0,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         };
         let mut entries = Vec::with_capacity(sources.len());
         let mut conditions = Conditions::default();

@@ -114,6 +114,8 @@ impl Candidates<'_> {
             content: Canonical::new(usize::try_from(limit).unwrap_or(usize::MAX)),
         };
         reader.content.text(b'v', revision);
+        // The numbers of constraints are this engine's own.
+        reader.content.count(b'e', self.engine.serial);
         for met in [&self.met.principal, &self.met.action, &self.met.resource] {
             reader.content.count(b'm', met.len());
             for constraint in met {
