@@ -23,7 +23,7 @@ pub(crate) fn start(
     authorizer: SocketAddr,
     upstream: SocketAddr,
 ) -> Result<Envoy, Error> {
-    let binary = super::scene::existing(binary)?;
+    let binary = benches::harness::existing(binary)?;
     // Free now, and nobody else's until Envoy takes it: a run that fails here can be repeated.
     let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let folder = tempfile::Builder::new()

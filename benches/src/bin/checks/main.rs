@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use benches::checks::{self, check};
+use benches::harness::{self, fail};
 use benches::load::{self, Error, Requests};
 use benches::process::Resident;
 use clap::Parser;
@@ -55,7 +56,7 @@ struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Seconds of each measurement; a round has four
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 2.0, value_parser = harness::seconds)]
     seconds: f64,
     /// Connections to Envoy
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
@@ -77,13 +78,13 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let report = match run(&args).await {
         Ok(report) => report,
-        Err(error) => return fail(&error.to_string()),
+        Err(error) => return fail("checks", &error),
     };
     match report.print() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) if args.enforce => ExitCode::from(3),
         Ok(false) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string()),
+        Err(error) => fail("checks", &error),
     }
 }
 
@@ -159,20 +160,4 @@ async fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Er
     }
     report.memory(done, resident);
     Ok(())
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.05..=60.0).contains(&seconds) => Ok(seconds),
-        _ => Err("give a number from 0.05 to 60".to_owned()),
-    }
-}
-
-fn fail(message: &str) -> ExitCode {
-    // Nothing is left to do when standard error is gone.
-    let _ = std::io::Write::write_fmt(
-        &mut std::io::stderr().lock(),
-        format_args!("checks: {message}\n"),
-    );
-    ExitCode::FAILURE
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use benches::harness::median;
 use benches::load::{Error, Sample};
 use benches::process::Resident;
 
@@ -210,14 +211,5 @@ impl Report {
                 .filter_map(|round| round.get(index).map(figure))
                 .collect(),
         )
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
-    match (values.get(low), values.get(high)) {
-        (Some(low), Some(high)) => f64::midpoint(*low, *high),
-        _ => f64::NAN,
     }
 }

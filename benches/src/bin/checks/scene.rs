@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use benches::harness::{beside, existing};
 use benches::load::Error;
 use benches::process::Process;
 use dev_issuer::{Algorithm, SigningKey};
@@ -172,23 +173,10 @@ pub(crate) fn move_to(core: &str) -> Result<(), Error> {
     Ok(())
 }
 
-pub(crate) fn existing(binary: &Path) -> Result<&Path, Error> {
-    if binary.is_file() {
-        return Ok(binary);
-    }
-    let build = "cargo build --release -p portcullis -p benches";
-    Err(format!(
-        "`{}` is missing; build ours with `{build}`, install Envoy with `tests/run --install`",
-        binary.display()
-    )
-    .into())
-}
-
 /// A binary of this package, which Cargo puts beside the harness.
 fn peer(name: &str) -> Result<Authorizer, Error> {
-    let path = std::env::current_exe()?.with_file_name(name);
     let ready = format!("{name}: listening on ");
-    let process = Process::start(Command::new(existing(&path)?), &ready)?;
+    let process = Process::start(beside(name)?, &ready)?;
     let at = process.address(&ready)?;
     Ok(Authorizer { process, at })
 }

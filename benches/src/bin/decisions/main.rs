@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use benches::harness;
 use benches::load::{self, Error, Requests};
 use clap::Parser;
 
@@ -39,7 +40,7 @@ struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Seconds of each measurement
-    #[arg(long, default_value_t = 1.5)]
+    #[arg(long, default_value_t = 1.5, value_parser = harness::seconds)]
     seconds: f64,
     /// Connections to each server
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
@@ -57,14 +58,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) if args.enforce => ExitCode::from(3),
         Ok(false) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing is left to do when standard error is gone.
-            let _ = std::io::Write::write_fmt(
-                &mut std::io::stderr().lock(),
-                format_args!("decisions: {error}\n"),
-            );
-            ExitCode::FAILURE
-        }
+        Err(error) => harness::fail("decisions", &error),
     }
 }
 

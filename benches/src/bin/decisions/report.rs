@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use benches::harness::median;
 use benches::load::{Error, Sample};
 
 /// What is to be reached, of portcullis to a peer: at how many policies, by which figure.
@@ -153,14 +154,5 @@ impl Round {
             p50_us: sample.quantile_us(0.5),
             p99_us: sample.quantile_us(0.99),
         }
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
-    match (values.get(low), values.get(high)) {
-        (Some(low), Some(high)) => f64::midpoint(*low, *high),
-        _ => f64::NAN,
     }
 }

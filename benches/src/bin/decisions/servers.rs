@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
+use benches::harness::{beside, existing};
 use benches::load::{Connection, Error};
 use benches::process::Process;
 use serde_json::Value;
@@ -76,8 +77,7 @@ pub(crate) async fn agree(servers: &[Server], world: &World) -> Result<(), Error
 }
 
 fn constant(world: &World) -> Result<Server, Error> {
-    let binary = std::env::current_exe()?.with_file_name("upstream");
-    let mut command = Command::new(binary);
+    let mut command = beside("upstream")?;
     // As many threads as portcullis takes.
     command.args(["--threads", "2"]);
     let process = Process::start(command, "upstream: listening on ")?;
@@ -99,7 +99,7 @@ listen: { decisions: 127.0.0.1:0, telemetry: 127.0.0.1:0 }
 policies: { source: { dir: policies }, schema: schema.cedarschema, entities: entities.json }
 ",
     )?;
-    let mut command = Command::new(portcullis);
+    let mut command = Command::new(existing(portcullis)?);
     command.arg("serve").arg("-c").arg(configuration);
     let process = Process::start(command, "portcullis: ready")?;
     Ok(Server {

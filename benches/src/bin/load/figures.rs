@@ -1,5 +1,6 @@
 //! What was measured, and the figures that follow from it.
 
+use benches::harness;
 use benches::load::{Error, Sample};
 use benches::process::Process;
 use benches::process::{Resident, machine_cpu, own_cpu};
@@ -77,13 +78,7 @@ pub(crate) enum Limit {
 impl Figures {
     /// The median over the rounds.
     pub(crate) fn median(&self, figure: impl Fn(&Round) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.rounds.iter().map(figure).collect();
-        values.sort_by(f64::total_cmp);
-        let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
-        match (values.get(low), values.get(high)) {
-            (Some(low), Some(high)) => f64::midpoint(*low, *high),
-            _ => f64::NAN,
-        }
+        harness::median(self.rounds.iter().map(figure).collect())
     }
 
     /// The goals, in the order of the report.

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use benches::harness::{beside, existing};
 use benches::load::{self, Error, Requests};
 use benches::process::{Process, Resident};
 use dev_issuer::{Algorithm, SigningKey};
@@ -40,10 +41,10 @@ impl Scene {
         let gate = existing(gate)?;
         let root = fs::canonicalize(root)
             .map_err(|error| format!("cannot find `{}`: {error}", root.display()))?;
-        let upstream = Process::start(peer("upstream")?, "upstream: listening on ")?;
+        let upstream = Process::start(beside("upstream")?, "upstream: listening on ")?;
         let upstream_at = upstream.address("upstream: listening on ")?;
 
-        let mut command = peer("passthrough")?;
+        let mut command = beside("passthrough")?;
         command.args(["--upstream", &upstream_at.to_string()]);
         let bare = Process::start(command, "passthrough: listening on ")?;
         let bare_at = bare.address("passthrough: listening on ")?;
@@ -166,18 +167,4 @@ issuers:
         entities = quoted("policies/fortress/entities.json")?,
         routes = quoted("policies/fortress/routes.yaml")?,
     ))
-}
-
-/// A binary of this package, which Cargo puts beside the harness.
-fn peer(name: &str) -> Result<Command, Error> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    Ok(Command::new(existing(&path)?))
-}
-
-fn existing(binary: &Path) -> Result<&Path, Error> {
-    if binary.is_file() {
-        return Ok(binary);
-    }
-    let build = "cargo build --release -p portcullis -p benches";
-    Err(format!("`{}` is missing; build it with `{build}`", binary.display()).into())
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use benches::harness::{self, fail};
 use benches::load::{self, Error, Requests, Sample};
 use benches::process::{Process, Resident};
 use clap::Parser;
@@ -50,7 +51,7 @@ struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Seconds of each measurement; a round has three
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 2.0, value_parser = harness::seconds)]
     seconds: f64,
     /// Connections to the gate
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
@@ -99,12 +100,13 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let figures = match run(&args).await {
         Ok(figures) => figures,
-        Err(error) => return fail(&error.to_string()),
+        Err(error) => return fail("standing", &error),
     };
     if let Some(path) = &args.json
         && let Err(error) = fs::write(path, format!("{:#}\n", report::json(&figures)))
     {
-        return fail(&format!("cannot write `{}`: {error}", path.display()));
+        let message = format!("cannot write `{}`: {error}", path.display());
+        return fail("standing", &message.into());
     }
     if args.enforce && report::goals(&figures).iter().any(|goal| !goal.holds()) {
         return ExitCode::from(3);
@@ -200,20 +202,4 @@ async fn measure(
     let seconds = used(&gate.process)? - before;
     let cpu_us = seconds * 1e6 / sample.answered().max(1) as f64;
     Ok(Measured { sample, cpu_us })
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.05..=600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("a number from 0.05 to 600 is expected".to_owned()),
-    }
-}
-
-fn fail(message: &str) -> ExitCode {
-    // Nothing is left to do when standard error is gone.
-    let _ = std::io::Write::write_fmt(
-        &mut std::io::stderr().lock(),
-        format_args!("standing: {message}\n"),
-    );
-    ExitCode::FAILURE
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use benches::harness::median;
 use serde_json::{Value, json};
 
 use crate::{Figures, Measured};
@@ -158,9 +159,4 @@ fn throughputs(figures: &Figures) -> [f64; 3] {
         let of_gate = figures.rounds.iter().filter_map(|round| round.get(index));
         median(of_gate.map(|one| one.sample.throughput()).collect())
     })
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use benches::harness::beside;
 use benches::load::Error;
 use benches::process::Process;
 use dev_issuer::{Algorithm, SigningKey};
@@ -49,8 +50,7 @@ impl Scene {
     pub(crate) async fn start(gate: &Path, root: &Path, redis: &Path) -> Result<Self, Error> {
         let root = fs::canonicalize(root)
             .map_err(|error| format!("cannot find `{}`: {error}", root.display()))?;
-        let path = std::env::current_exe()?.with_file_name("upstream");
-        let upstream = Process::start(Command::new(path), "upstream: listening on ")?;
+        let upstream = Process::start(beside("upstream")?, "upstream: listening on ")?;
         let upstream_at = upstream.address("upstream: listening on ")?;
 
         let folder = tempfile::Builder::new()
