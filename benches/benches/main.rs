@@ -20,6 +20,10 @@ use std::time::Duration;
 
 use criterion::Criterion;
 
+/// That of the product.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     identity::install_crypto().expect("the crypto library works");
     if std::env::args().any(|argument| argument == "signatures") {

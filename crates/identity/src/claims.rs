@@ -23,7 +23,7 @@ pub(crate) struct Accepted {
 /// Reads claims one by one before somebody who looks on.
 struct Claims<'a, T> {
     within: Option<&'static str>,
-    members: &'a Object,
+    members: &'a Object<'a>,
     trace: &'a mut T,
 }
 
@@ -75,7 +75,7 @@ impl Profile {
     /// issuer that the token was laid to, `now` in seconds since 1970.
     pub(crate) fn accept(
         &self,
-        token: &Verified,
+        token: &Verified<'_>,
         url: &Arc<str>,
         now: u64,
     ) -> Result<Accepted, TokenError> {
@@ -98,7 +98,7 @@ impl Profile {
     /// The same of claims that somebody else has verified the signature of.
     pub(crate) fn accept_vouched(
         &self,
-        claims: &Object,
+        claims: &Object<'_>,
         url: &Arc<str>,
         now: u64,
     ) -> Result<Identity, TokenError> {
@@ -113,7 +113,8 @@ impl Profile {
         claims: &serde_json::Value,
         now: u64,
     ) -> Result<Identity, TokenError> {
-        let claims = Object::parse(claims.to_string().as_bytes()).unwrap_or_default();
+        let claims = claims.to_string();
+        let claims = Object::parse(claims.as_bytes()).unwrap_or_default();
         let url = self.urls.first().cloned().unwrap_or_default();
         let accepted = self.judge(&claims, &url, now, &mut Silent);
         accepted.map(|accepted| accepted.identity)
@@ -122,7 +123,7 @@ impl Profile {
     /// All claims are read before the first mistake ends it, so that an explanation names each.
     fn judge(
         &self,
-        claims: &Object,
+        claims: &Object<'_>,
         url: &Arc<str>,
         now: u64,
         trace: &mut impl Trace,
@@ -195,10 +196,10 @@ impl Profile {
         })
     }
 
-    fn check_use(&self, token_use: Option<&Json>) -> Result<(), TokenError> {
+    fn check_use(&self, token_use: Option<&Json<'_>>) -> Result<(), TokenError> {
         let usage = match token_use {
             None => Some(None),
-            Some(Json::String(usage)) => Some(Some(usage.as_str())),
+            Some(Json::String(usage)) => Some(Some(&**usage)),
             Some(_) => None,
         };
         let accepted = |usage: Option<&str>| {
@@ -215,7 +216,7 @@ impl Profile {
     /// Whether the token is for us: for one of our audiences, or for one of the pool's app clients.
     /// Cognito names those as `client_id` in access tokens and as `aud` in id tokens; a token that
     /// says both is neither.
-    fn check_target(&self, claims: &Object) -> Result<Option<String>, TokenError> {
+    fn check_target(&self, claims: &Object<'_>) -> Result<Option<String>, TokenError> {
         if self.kind != Kind::Cognito {
             return read::audience(claims.get("aud"), &self.audiences).map(|()| None);
         }
@@ -304,7 +305,7 @@ impl<T: Trace> Claims<'_, T> {
     fn read<R>(
         &mut self,
         name: &str,
-        read: impl FnOnce(Option<&Json>) -> Result<R, TokenError>,
+        read: impl FnOnce(Option<&Json<'_>>) -> Result<R, TokenError>,
     ) -> Result<R, TokenError> {
         let value = self.members.get(name);
         let result = read(value);
@@ -338,7 +339,7 @@ impl Mapping {
     }
 }
 
-fn is_id_token(claims: &Object) -> bool {
+fn is_id_token(claims: &Object<'_>) -> bool {
     claims.string("token_use") == Some("id")
 }
 

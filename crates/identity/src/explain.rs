@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::TokenError;
 use crate::identity::Identity;
 use crate::issuers::{Issuer, Issuers};
-use crate::jose::Unverified;
+use crate::jose::{Parts, Unverified};
 use crate::json::{Json, Object};
 use crate::keys::Lookup;
 use crate::trace::{Path, Trace};
@@ -121,7 +121,14 @@ impl Issuers {
                     .to_owned(),
             ),
         };
-        let unverified = match Unverified::parse(token) {
+        let parts = match Parts::decode(token) {
+            Ok(parts) => parts,
+            Err(error) => {
+                steps.push(structure.but(error));
+                return;
+            }
+        };
+        let unverified = match Unverified::parse(&parts) {
             Ok(unverified) => unverified,
             Err(error) => {
                 steps.push(structure.but(error));
@@ -134,7 +141,7 @@ impl Issuers {
         };
         explanation.issuer = Some(Arc::clone(&issuer.profile.name));
         retrace_header(issuer, &unverified, steps);
-        retrace_key(issuer, token, &unverified, steps);
+        retrace_key(issuer, &parts, &unverified, steps);
 
         let now = self.clock().unix();
         let mut notes = Notes {
@@ -228,7 +235,7 @@ impl Finding {
 // === impl Notes ===
 
 impl Trace for Notes<'_> {
-    fn claim(&mut self, path: Path<'_>, value: Option<&Json>, refused: Option<TokenError>) {
+    fn claim(&mut self, path: Path<'_>, value: Option<&Json<'_>>, refused: Option<TokenError>) {
         let name = full_name(path);
         let finding = refused.map_or(Finding::Good, |error| {
             rules::elapsed(error, value, self.now).unwrap_or_else(|| Finding::of(error))
@@ -252,7 +259,7 @@ impl Trace for Notes<'_> {
 
 impl Notes<'_> {
     /// Adds the members that nobody asked for.
-    fn pass_over(&mut self, within: Option<&'static str>, members: &Object) {
+    fn pass_over(&mut self, within: Option<&'static str>, members: &Object<'_>) {
         for (name, value) in members.members() {
             let name = full_name(Path { within, name });
             if !self.steps.iter().any(|step| step.name == name) {
@@ -312,11 +319,16 @@ fn retrace_header(issuer: &Issuer, token: &Unverified<'_>, steps: &mut Vec<Step>
     ));
 }
 
-fn retrace_key(issuer: &Issuer, token: &str, unverified: &Unverified<'_>, steps: &mut Vec<Step>) {
+fn retrace_key(
+    issuer: &Issuer,
+    parts: &Parts<'_>,
+    unverified: &Unverified<'_>,
+    steps: &mut Vec<Step>,
+) {
     let step = Step {
         stage: Stage::Key,
         name: "kid".to_owned(),
-        value: Some(unverified.kid.clone()),
+        value: Some(unverified.kid.to_string()),
         finding: Finding::Good,
         rule: Some("the id of a usable key that the issuer publishes".to_owned()),
     };
@@ -332,7 +344,7 @@ fn retrace_key(issuer: &Issuer, token: &str, unverified: &Unverified<'_>, steps:
         }
     };
     steps.push(step);
-    let verified = Unverified::parse(token).and_then(|token| token.verify(&key));
+    let verified = Unverified::parse(parts).and_then(|token| token.verify(&key));
     let finding = verified.map_or_else(Finding::of, |_| Finding::Good);
     steps.push(Step {
         stage: Stage::Signature,
@@ -353,7 +365,7 @@ fn full_name(path: Path<'_>) -> String {
 }
 
 /// A claim as text: JSON, cut where it grows long.
-fn show(value: &Json) -> String {
+fn show(value: &Json<'_>) -> String {
     let text = value.to_string();
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{IssuerConfig, Jwks, Kind};
 use crate::error::TokenError;
 use crate::identity::Identity;
-use crate::jose::Unverified;
+use crate::jose::{Parts, Unverified};
 use crate::json::Json;
 use crate::keys::{KeyStore, Lookup, Source};
 use crate::metrics::{Metrics, TokenMetrics};
@@ -172,7 +172,8 @@ impl Issuers {
         if let Some(identity) = self.recall(&digest) {
             return Ok(identity);
         }
-        let addressed = self.address(token, digest)?;
+        let parts = self.take_apart(token)?;
+        let addressed = self.address(&parts, digest)?;
         let mut key = addressed.find_key();
         if let Ok(Lookup::Unknown) = key {
             let kid = &addressed.token.kid;
@@ -191,7 +192,8 @@ impl Issuers {
         if let Some(identity) = self.recall(&digest) {
             return Ok(identity);
         }
-        let addressed = self.address(token, digest)?;
+        let parts = self.take_apart(token)?;
+        let addressed = self.address(&parts, digest)?;
         let key = addressed.find_key();
         self.conclude(addressed, key)
     }
@@ -290,13 +292,17 @@ impl Issuers {
         Some(Arc::clone(&cached.identity))
     }
 
-    /// Takes the token apart and finds the one entry that it can belong to.
+    fn take_apart<'a>(&self, token: &'a str) -> Result<Parts<'a>, TokenError> {
+        Parts::decode(token).inspect_err(|&error| self.strangers.refused(error))
+    }
+
+    /// Reads the token and finds the one entry that it can belong to.
     fn address<'a>(
         &'a self,
-        token: &'a str,
+        parts: &'a Parts<'_>,
         digest: TokenDigest,
     ) -> Result<Addressed<'a>, TokenError> {
-        let addressed = Unverified::parse(token).and_then(|token| {
+        let addressed = Unverified::parse(parts).and_then(|token| {
             let (issuer, url) = self.choose(&token)?;
             Ok(Addressed {
                 token,

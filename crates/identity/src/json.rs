@@ -2,6 +2,7 @@
 //! token says one thing to the check and another to the policy, so a repeated member is refused at
 //! every level, and depth and sizes are bounded before anything looks inside.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -13,9 +14,9 @@ const MAX_ELEMENTS: usize = 1024;
 /// The most members of one object: finding duplicates takes the square of it.
 const MAX_MEMBERS: usize = 128;
 
-/// A JSON value. Numbers keep whether they were written as integers.
+/// A JSON value, which borrows text without escapes from what was read. Numbers keep whether they were written as integers.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Json {
+pub(crate) enum Json<'a> {
     /// `null`.
     Null,
     /// `true` or `false`.
@@ -27,26 +28,29 @@ pub(crate) enum Json {
     /// A number with a fraction or an exponent, or out of range.
     Float,
     /// Text; the parser has refused lone surrogates and invalid UTF-8.
-    String(String),
+    String(Cow<'a, str>),
     /// An array.
-    Array(Vec<Json>),
+    Array(Vec<Json<'a>>),
     /// An object.
-    Object(Object),
+    Object(Object<'a>),
 }
 
 /// The members of an object, each name once.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Object(Vec<(String, Json)>);
+pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 struct Value {
     depth: u8,
 }
 
+/// The name of a member.
+struct Name;
+
 // === impl Object ===
 
-impl Object {
+impl<'a> Object<'a> {
     /// Parses one object and nothing after it.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut parser = serde_json::Deserializer::from_slice(bytes);
         let value = Value { depth: 0 }.deserialize(&mut parser).ok()?;
         parser.end().ok()?;
@@ -56,15 +60,22 @@ impl Object {
         }
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Json<'a>> {
         self.0
             .iter()
             .find_map(|(member, value)| (member == name).then_some(value))
     }
 
+    /// Takes a member's value out.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Json<'a>> {
+        let mut members = self.0.iter_mut();
+        let (_, value) = members.find(|(member, _)| member == name)?;
+        Some(std::mem::replace(value, Json::Null))
+    }
+
     /// All members, in the order in which they are written.
-    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &Json<'a>)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -78,7 +89,7 @@ impl Object {
 
 // === impl Json ===
 
-impl Json {
+impl Json<'_> {
     pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -87,7 +98,7 @@ impl Json {
     }
 }
 
-impl fmt::Display for Json {
+impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A text's own JSON form keeps control characters from the reader's terminal.
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
@@ -121,45 +132,49 @@ impl fmt::Display for Json {
 // === impl Value ===
 
 impl<'de> DeserializeSeed<'de> for Value {
-    type Value = Json;
+    type Value = Json<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Value {
-    type Value = Json;
+    type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Json, E> {
+    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
         Ok(Json::Bool(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
         Ok(Json::Natural(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
         Ok(u64::try_from(value).map_or(Json::Negative(value), Json::Natural))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Json<'de>, E> {
         Ok(Json::Float)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::String(text.to_owned()))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::String(Cow::Borrowed(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json, A::Error> {
+    fn visit_str<E>(self, text: &str) -> Result<Json<'de>, E> {
+        Ok(Json::String(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json<'de>, A::Error> {
         let mut array = Vec::new();
         while let Some(element) = elements.next_element_seed(self.deeper()?)? {
             if array.len() == MAX_ELEMENTS {
@@ -170,9 +185,10 @@ impl<'de> Visitor<'de> for Value {
         Ok(Json::Array(array))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
-        let mut object = Object::default();
-        while let Some(name) = members.next_key::<String>()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
+        // As many as most tokens have, so that it seldom has to grow.
+        let mut object = Object(Vec::with_capacity(16));
+        while let Some(name) = members.next_key_seed(Name)? {
             if object.0.len() == MAX_MEMBERS {
                 return Err(A::Error::custom("too many members"));
             }
@@ -195,5 +211,31 @@ impl Value {
         Ok(Self {
             depth: self.depth + 1,
         })
+    }
+}
+
+// === impl Name ===
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }

@@ -9,7 +9,7 @@ use crate::json::Json;
 /// same judgement made before one that takes notes.
 pub(crate) trait Trace {
     /// A claim was read, or found missing. `name` is its path, such as `act.sub`.
-    fn claim(&mut self, name: Path<'_>, value: Option<&Json>, refused: Option<TokenError>);
+    fn claim(&mut self, name: Path<'_>, value: Option<&Json<'_>>, refused: Option<TokenError>);
 }
 
 /// The place of a claim: `sub`, or `sub` in `act`.
@@ -25,5 +25,5 @@ pub(crate) struct Silent;
 // === impl Silent ===
 
 impl Trace for Silent {
-    fn claim(&mut self, _: Path<'_>, _: Option<&Json>, _: Option<TokenError>) {}
+    fn claim(&mut self, _: Path<'_>, _: Option<&Json<'_>>, _: Option<TokenError>) {}
 }

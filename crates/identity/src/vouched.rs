@@ -31,7 +31,7 @@ impl VouchedClaims {
     }
 
     /// The claims, read as strictly and within the same bounds as those of a token.
-    pub(crate) fn read(&self, limit: usize) -> Result<Object, TokenError> {
+    pub(crate) fn read(&self, limit: usize) -> Result<Object<'_>, TokenError> {
         if self.json.len() > limit {
             return Err(TokenError::TooLarge);
         }

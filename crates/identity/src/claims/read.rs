@@ -23,8 +23,8 @@ const NOT_OF_TOKENS: TokenError = TokenError::Invalid("workloads show no tokens"
 
 /// A claim that may be missing, and is held to the same rule where it is there.
 pub(super) fn optional<R>(
-    value: Option<&Json>,
-    read: impl FnOnce(Option<&Json>) -> Result<R, TokenError>,
+    value: Option<&Json<'_>>,
+    read: impl FnOnce(Option<&Json<'_>>) -> Result<R, TokenError>,
 ) -> Result<Option<R>, TokenError> {
     match value {
         None => Ok(None),
@@ -33,7 +33,7 @@ pub(super) fn optional<R>(
 }
 
 /// A claim that such a token may not have.
-pub(super) fn absent(value: Option<&Json>) -> Result<(), TokenError> {
+pub(super) fn absent(value: Option<&Json<'_>>) -> Result<(), TokenError> {
     match value {
         None => Ok(()),
         Some(_) => Err(TokenError::Invalid(
@@ -43,7 +43,7 @@ pub(super) fn absent(value: Option<&Json>) -> Result<(), TokenError> {
 }
 
 /// Exactly this text.
-pub(super) fn exactly(value: Option<&Json>, expected: &str) -> Result<(), TokenError> {
+pub(super) fn exactly(value: Option<&Json<'_>>, expected: &str) -> Result<(), TokenError> {
     match value.and_then(Json::as_str) {
         Some(text) if text == expected => Ok(()),
         _ => Err(TokenError::Invalid("issuer")),
@@ -51,14 +51,14 @@ pub(super) fn exactly(value: Option<&Json>, expected: &str) -> Result<(), TokenE
 }
 
 /// One of these texts, and no list.
-pub(super) fn one_of(value: Option<&Json>, ours: &[String]) -> Result<String, TokenError> {
+pub(super) fn one_of(value: Option<&Json<'_>>, ours: &[String]) -> Result<String, TokenError> {
     let named = value.and_then(Json::as_str);
     let found = ours.iter().find(|our| named == Some(our.as_str()));
     found.cloned().ok_or(TokenError::Invalid("app client"))
 }
 
 /// `aud` is a string or an array of strings, one of which is ours; others may stand beside it.
-pub(super) fn audience(aud: Option<&Json>, ours: &[String]) -> Result<(), TokenError> {
+pub(super) fn audience(aud: Option<&Json<'_>>, ours: &[String]) -> Result<(), TokenError> {
     let is_ours = |audience: &str| ours.iter().any(|our| our == audience);
     let addressed = match aud {
         Some(Json::String(audience)) => is_ours(audience),
@@ -77,7 +77,7 @@ pub(super) fn audience(aud: Option<&Json>, ours: &[String]) -> Result<(), TokenE
 }
 
 /// A non-negative integer, as `NumericDate` is here: fractions are refused.
-pub(super) fn time(value: Option<&Json>) -> Result<u64, TokenError> {
+pub(super) fn time(value: Option<&Json<'_>>) -> Result<u64, TokenError> {
     match value {
         Some(&Json::Natural(seconds)) if seconds <= MAX_TIME => Ok(seconds),
         _ => Err(TokenError::Invalid("a time is missing or no whole number")),
@@ -86,7 +86,7 @@ pub(super) fn time(value: Option<&Json>) -> Result<u64, TokenError> {
 
 /// `sub`: users and services have names of different forms, and the users of a Cognito pool have
 /// UUIDs, which Cognito chooses.
-pub(super) fn subject(kind: Kind, value: Option<&Json>) -> Result<String, TokenError> {
+pub(super) fn subject(kind: Kind, value: Option<&Json<'_>>) -> Result<String, TokenError> {
     match kind {
         Kind::FirstParty => user_id(value),
         Kind::Service => service_id(value),
@@ -96,7 +96,7 @@ pub(super) fn subject(kind: Kind, value: Option<&Json>) -> Result<String, TokenE
 }
 
 /// The entity id of the bearer.
-pub(super) fn principal_id(kind: Kind, value: Option<&Json>) -> Result<String, TokenError> {
+pub(super) fn principal_id(kind: Kind, value: Option<&Json<'_>>) -> Result<String, TokenError> {
     match kind {
         Kind::FirstParty | Kind::Cognito => user_id(value),
         Kind::Service => service_id(value),
@@ -106,18 +106,18 @@ pub(super) fn principal_id(kind: Kind, value: Option<&Json>) -> Result<String, T
 
 /// An id that names one user and nothing else: it becomes part of log lines, headers and keys, so
 /// it is short and made of letters, digits and `._@|+=-`. No `:` keeps users apart from services.
-pub(super) fn user_id(value: Option<&Json>) -> Result<String, TokenError> {
+pub(super) fn user_id(value: Option<&Json<'_>>) -> Result<String, TokenError> {
     text_where(value, is_user_id).ok_or(TokenError::Invalid("subject"))
 }
 
 /// The name of a service: `spn:`, and then what a user's id could be.
-fn service_id(value: Option<&Json>) -> Result<String, TokenError> {
+fn service_id(value: Option<&Json<'_>>) -> Result<String, TokenError> {
     let sound = |id: &str| id.len() <= MAX_ID && id.strip_prefix(SERVICE).is_some_and(is_user_id);
     text_where(value, sound).ok_or(TokenError::Invalid("the subject is no service"))
 }
 
 /// A user's name in a directory: any text, but not what a service is called.
-pub(super) fn username(value: Option<&Json>) -> Result<String, TokenError> {
+pub(super) fn username(value: Option<&Json<'_>>) -> Result<String, TokenError> {
     let sound = |name: &str| {
         (1..=MAX_USERNAME).contains(&name.chars().count())
             && is_text(name)
@@ -126,13 +126,13 @@ pub(super) fn username(value: Option<&Json>) -> Result<String, TokenError> {
     text_where(value, sound).ok_or(TokenError::Invalid("user name"))
 }
 
-pub(super) fn token_id(value: Option<&Json>) -> Result<String, TokenError> {
+pub(super) fn token_id(value: Option<&Json<'_>>) -> Result<String, TokenError> {
     let sound = |id: &str| (1..=MAX_ID).contains(&id.len()) && is_text(id);
     text_where(value, sound).ok_or(TokenError::Invalid("token id"))
 }
 
 /// A session's id: it becomes part of a key, so nothing in it may end one or stand for many.
-pub(super) fn session_id(value: Option<&Json>) -> Result<String, TokenError> {
+pub(super) fn session_id(value: Option<&Json<'_>>) -> Result<String, TokenError> {
     let sound = |id: &str| {
         (1..=MAX_ID).contains(&id.len())
             && id
@@ -142,7 +142,7 @@ pub(super) fn session_id(value: Option<&Json>) -> Result<String, TokenError> {
     text_where(value, sound).ok_or(TokenError::Invalid("session"))
 }
 
-pub(super) fn session_version(value: Option<&Json>) -> Result<u64, TokenError> {
+pub(super) fn session_version(value: Option<&Json<'_>>) -> Result<u64, TokenError> {
     match value {
         Some(&Json::Natural(version)) => Ok(version),
         _ => Err(TokenError::Invalid("session version")),
@@ -151,7 +151,7 @@ pub(super) fn session_version(value: Option<&Json>) -> Result<u64, TokenError> {
 
 /// Names joined by commas in a header: printable ASCII without commas, so that neither a joined
 /// list nor a look-alike letter can make another name.
-pub(super) fn groups(value: Option<&Json>) -> Result<Vec<String>, TokenError> {
+pub(super) fn groups(value: Option<&Json<'_>>) -> Result<Vec<String>, TokenError> {
     let sound = |group: &&str| {
         (1..=MAX_NAME).contains(&group.len())
             && group.trim() == *group
@@ -178,7 +178,7 @@ pub(super) fn groups(value: Option<&Json>) -> Result<Vec<String>, TokenError> {
 
 /// Scopes as RFC 6749, 3.3 writes them: one string, separated by spaces. A `scope` that is no
 /// string grants nothing.
-pub(super) fn scopes(value: Option<&Json>) -> Result<Vec<String>, TokenError> {
+pub(super) fn scopes(value: Option<&Json<'_>>) -> Result<Vec<String>, TokenError> {
     let Some(text) = value.and_then(Json::as_str) else {
         return Ok(Vec::new());
     };
@@ -197,7 +197,7 @@ pub(super) fn scopes(value: Option<&Json>) -> Result<Vec<String>, TokenError> {
 }
 
 /// A value that Cedar and JSON share.
-pub(super) fn attribute(value: Option<&Json>) -> Result<Claim, TokenError> {
+pub(super) fn attribute(value: Option<&Json<'_>>) -> Result<Claim, TokenError> {
     let text = |text: &str| (text.len() <= MAX_TEXT && is_text(text)).then(|| text.to_owned());
     let claim = match value {
         Some(Json::String(value)) => text(value).map(Claim::String),
@@ -218,7 +218,7 @@ pub(super) fn attribute(value: Option<&Json>) -> Result<Claim, TokenError> {
 
 // === helpers ===
 
-fn text_where(value: Option<&Json>, sound: impl FnOnce(&str) -> bool) -> Option<String> {
+fn text_where(value: Option<&Json<'_>>, sound: impl FnOnce(&str) -> bool) -> Option<String> {
     let text = value.and_then(Json::as_str)?;
     sound(text).then(|| text.to_owned())
 }

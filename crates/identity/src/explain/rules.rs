@@ -88,7 +88,7 @@ pub(super) fn of_claim(profile: &Profile, path: Path<'_>) -> Option<String> {
 }
 
 /// The finding for a time that is over, or not come, with how far off it is.
-pub(super) fn elapsed(error: TokenError, value: Option<&Json>, now: u64) -> Option<Finding> {
+pub(super) fn elapsed(error: TokenError, value: Option<&Json<'_>>, now: u64) -> Option<Finding> {
     let &Json::Natural(time) = value? else {
         return None;
     };

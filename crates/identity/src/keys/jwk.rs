@@ -81,7 +81,7 @@ pub(crate) fn parse_set(bytes: &[u8]) -> Result<Keys, SetError> {
 }
 
 /// One key, if it is for verifying and sound.
-fn read_key(jwk: &Object) -> Option<Key> {
+fn read_key(jwk: &Object<'_>) -> Option<Key> {
     let for_signatures = match jwk.get("use") {
         None => true,
         Some(usage) => usage.as_str() == Some("sig"),
@@ -106,7 +106,7 @@ fn read_key(jwk: &Object) -> Option<Key> {
 }
 
 /// A point on P-256; that it lies on the curve is for aws-lc to check.
-fn p256(jwk: &Object) -> Option<Key> {
+fn p256(jwk: &Object<'_>) -> Option<Key> {
     if jwk.string("crv") != Some("P-256") {
         return None;
     }
@@ -121,7 +121,7 @@ fn p256(jwk: &Object) -> Option<Key> {
     })
 }
 
-fn rsa(jwk: &Object) -> Option<Key> {
+fn rsa(jwk: &Object<'_>) -> Option<Key> {
     let (n, e) = (number(jwk, "n")?, number(jwk, "e")?);
     let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
     let odd = |bytes: &[u8]| bytes.last().is_some_and(|last| last & 1 == 1);
@@ -139,7 +139,7 @@ fn rsa(jwk: &Object) -> Option<Key> {
 
 /// A number as RFC 7518 writes it. A leading zero is wrong in a `Base64urlUInt` and right in a
 /// coordinate, so the callers judge the length.
-fn number(jwk: &Object, member: &str) -> Option<Vec<u8>> {
+fn number(jwk: &Object<'_>, member: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(jwk.string(member)?).ok()
 }
 

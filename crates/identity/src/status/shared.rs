@@ -223,7 +223,7 @@ fn read(text: &str, generation: &str, now: u64) -> Option<(Option<Arc<UserRecord
     Some((record, age))
 }
 
-fn read_user(user: &Object) -> Option<UserRecord> {
+fn read_user(user: &Object<'_>) -> Option<UserRecord> {
     let flag = |name: &str| match user.get(name)? {
         Json::Bool(flag) => Some(*flag),
         _ => None,
@@ -231,9 +231,11 @@ fn read_user(user: &Object) -> Option<UserRecord> {
     let Json::Array(attributes) = user.get("attributes")? else {
         return None;
     };
-    let attribute = |pair: &Json| match pair {
+    let attribute = |pair: &Json<'_>| match pair {
         Json::Array(pair) => match pair.as_slice() {
-            [Json::String(name), Json::String(value)] => Some((name.clone(), value.clone())),
+            [Json::String(name), Json::String(value)] => {
+                Some((name.to_string(), value.to_string()))
+            }
             _ => None,
         },
         _ => None,
