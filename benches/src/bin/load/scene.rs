@@ -1,24 +1,17 @@
 //! What is measured: an upstream, the bare proxy and the gate in front of it, and the tokens that
 //! the gate accepts.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use benches::fortress::{Fortress, own_profile};
 use benches::harness::{beside, existing};
 use benches::load::{self, Error, Requests};
 use benches::process::{Process, Resident};
-use dev_issuer::{Algorithm, SigningKey};
-use serde_json::{Map, json};
-use tempfile::TempDir;
 
-const ISSUER: &str = "https://issuer.example";
-const AUDIENCE: &str = "load";
-/// How long a token lives, in seconds: longer than any run.
-const LIFETIME: u64 = 3600;
 /// Requests that `portcullis dev` answers before its memory is read.
 const DEV_REQUESTS: usize = 2000;
 
@@ -30,17 +23,14 @@ pub(crate) struct Scene {
     pub(crate) bare_at: SocketAddr,
     pub(crate) gate: Process,
     pub(crate) gate_at: SocketAddr,
-    key: SigningKey,
-    // Removed with its files at the end.
-    _folder: TempDir,
+    fortress: Fortress,
 }
 
 impl Scene {
     /// Starts everything on free ports of the loopback.
     pub(crate) fn start(gate: &Path, root: &Path) -> Result<Self, Error> {
         let gate = existing(gate)?;
-        let root = fs::canonicalize(root)
-            .map_err(|error| format!("cannot find `{}`: {error}", root.display()))?;
+        let fortress = Fortress::new(root)?;
         let upstream = Process::start(beside("upstream")?, "upstream: listening on ")?;
         let upstream_at = upstream.address("upstream: listening on ")?;
 
@@ -49,18 +39,11 @@ impl Scene {
         let bare = Process::start(command, "passthrough: listening on ")?;
         let bare_at = bare.address("passthrough: listening on ")?;
 
-        let key = SigningKey::generate(Algorithm::Es256, "load")?;
-        let folder = tempfile::Builder::new()
-            .prefix("portcullis-load-")
-            .tempdir()?;
-        fs::write(
-            folder.path().join("jwks.json"),
-            dev_issuer::jwks(&[&key]).to_string(),
-        )?;
-        let configuration = folder.path().join("portcullis.yaml");
-        fs::write(&configuration, configuration_text(&root, upstream_at)?)?;
+        let configuration =
+            fortress.configuration(&["proxy", "decisions", "telemetry"], Some(upstream_at));
+        let configuration = fortress.write("portcullis", &configuration)?;
         let mut command = Command::new(gate);
-        command.arg("serve").arg("-c").arg(&configuration);
+        command.arg("serve").arg("-c").arg(configuration);
         let gate = Process::start(command, "portcullis: ready")?;
         let gate_at = gate.address("portcullis: proxy listening on ")?;
         Ok(Self {
@@ -70,36 +53,16 @@ impl Scene {
             bare_at,
             gate,
             gate_at,
-            key,
-            _folder: folder,
+            fortress,
         })
     }
 
     /// The heads of `count` requests, each of another user who reads their own profile with a token
     /// of their own. `series` tells the users of one call from those of another.
     pub(crate) fn requests(&self, series: &str, count: u32) -> Vec<Vec<u8>> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
         let request = |number| {
             let user = format!("{series}-{number}");
-            let claims = json!({
-                "iss": ISSUER,
-                "aud": AUDIENCE,
-                "sub": user,
-                "jti": user,
-                "iat": now,
-                "exp": now + LIFETIME,
-                "user_type": "end_user",
-                "roles": [],
-                "scope": "",
-            });
-            let token = self.key.sign_jwt(Map::new(), &claims);
-            format!(
-                "GET /v1/users/{user} HTTP/1.1\r\nhost: users.example\r\naccept: application/json\r\n\
-                 user-agent: load\r\nauthorization: Bearer {token}\r\n\r\n"
-            )
-            .into_bytes()
+            own_profile(&user, &self.fortress.token(&user, &[]))
         };
         (0..count).map(request).collect()
     }
@@ -133,38 +96,4 @@ fn pasteable(line: &str) -> Option<(SocketAddr, Vec<u8>)> {
     let head =
         format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n");
     Some((address.parse().ok()?, head.into_bytes()))
-}
-
-fn configuration_text(root: &Path, upstream: SocketAddr) -> Result<String, Error> {
-    // A JSON string is a YAML string.
-    let quoted = |path: &str| serde_json::to_string(&root.join(path).to_string_lossy());
-    Ok(format!(
-        "\
-listen: {{ proxy: 127.0.0.1:0, decisions: 127.0.0.1:0, telemetry: 127.0.0.1:0 }}
-upstream: {{ url: http://{upstream} }}
-policies:
-  source: {{ dir: {policies} }}
-  schema: {schema}
-  entities: {entities}
-  namespace: Fortress
-routes: {{ file: {routes} }}
-issuers:
-  - name: load
-    kind: first_party
-    issuer: [{ISSUER}]
-    jwks: {{ file: jwks.json }}
-    audiences: [{AUDIENCE}]
-    algorithms: [ES256]
-    max_lifetime: {LIFETIME}s
-    principal:
-      type: User
-      id: sub
-      groups: {{ claim: roles, type: Role }}
-      attributes: {{ user_type: user_type }}
-",
-        policies = quoted("policies/fortress")?,
-        schema = quoted("schemas/fortress.cedarschema")?,
-        entities = quoted("policies/fortress/entities.json")?,
-        routes = quoted("policies/fortress/routes.yaml")?,
-    ))
 }

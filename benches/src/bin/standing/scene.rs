@@ -1,24 +1,17 @@
 //! What is measured: gates that ask different things of different servers, before one upstream.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use benches::fortress::{Fortress, own_profile};
 use benches::harness::beside;
 use benches::load::Error;
 use benches::process::Process;
-use dev_issuer::{Algorithm, SigningKey};
-use serde_json::{Map, Value, json};
-use tempfile::TempDir;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-const ISSUER: &str = "https://issuer.example";
-const AUDIENCE: &str = "standing";
-/// How long a token lives, in seconds: longer than any run.
-const LIFETIME: u64 = 3600;
 const POOL: &str = "us-east-1_standing";
 
 /// The running processes. All of them end when this is dropped.
@@ -32,11 +25,9 @@ pub(crate) struct Scene {
     /// Asks nobody, and has seen no token when it meets all of them.
     pub(crate) many: Gate,
     redis_at: SocketAddr,
-    key: SigningKey,
+    fortress: Fortress,
     _upstream: Process,
     _redis: Process,
-    // Removed with its files at the end.
-    _folder: TempDir,
 }
 
 /// One `portcullis serve`.
@@ -48,35 +39,27 @@ pub(crate) struct Gate {
 impl Scene {
     /// Starts everything on free ports of the loopback.
     pub(crate) async fn start(gate: &Path, root: &Path, redis: &Path) -> Result<Self, Error> {
-        let root = fs::canonicalize(root)
-            .map_err(|error| format!("cannot find `{}`: {error}", root.display()))?;
+        let fortress = Fortress::new(root)?;
         let upstream = Process::start(beside("upstream")?, "upstream: listening on ")?;
         let upstream_at = upstream.address("upstream: listening on ")?;
 
-        let folder = tempfile::Builder::new()
-            .prefix("portcullis-standing-")
-            .tempdir()?;
         let redis_at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new(redis);
         command
             .args(["--port", &redis_at.port().to_string()])
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .arg("--dir")
-            .arg(folder.path());
+            .arg(fortress.folder());
         let redis = Process::start_at(command, redis_at)?;
         let pool_at = pool().await?;
 
-        let key = SigningKey::generate(Algorithm::Es256, "standing")?;
-        let jwks = dev_issuer::jwks(&[&key]).to_string();
-        fs::write(folder.path().join("jwks.json"), jwks)?;
         let start = |name: &str, more: &[(&str, Value)]| {
-            let mut configuration = configuration(&root, upstream_at);
+            let mut configuration =
+                fortress.configuration(&["proxy", "decisions", "telemetry"], Some(upstream_at));
             for (pointer, value) in more {
                 set(&mut configuration, pointer, value.clone());
             }
-            // JSON is YAML.
-            let path = folder.path().join(format!("{name}.yaml"));
-            fs::write(&path, configuration.to_string())?;
+            let path = fortress.write(name, &configuration)?;
             let mut command = Command::new(gate);
             command
                 .arg("serve")
@@ -112,31 +95,19 @@ impl Scene {
             )?,
             many: start("many", &[])?,
             redis_at,
-            key,
+            fortress,
             _upstream: upstream,
             _redis: redis,
-            _folder: folder,
         })
     }
 
     /// The heads of `count` requests, each of another user who reads their own profile in a session
     /// of their own.
     pub(crate) fn requests(&self, series: &str, count: u32) -> Vec<Vec<u8>> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
         let request = |number| {
             let user = format!("{series}-{number}");
-            let claims = json!({
-                "iss": ISSUER, "aud": AUDIENCE, "sub": user, "jti": user, "iat": now, "exp": now + LIFETIME,
-                "sid": user, "sidv": 1, "user_type": "end_user", "roles": [], "scope": "",
-            });
-            let token = self.key.sign_jwt(Map::new(), &claims);
-            format!(
-                "GET /v1/users/{user} HTTP/1.1\r\nhost: users.example\r\naccept: application/json\r\n\
-                 user-agent: standing\r\nauthorization: Bearer {token}\r\n\r\n"
-            )
-            .into_bytes()
+            let session = [("sid", json!(user)), ("sidv", json!(1))];
+            own_profile(&user, &self.fortress.token(&user, &session))
         };
         (0..count).map(request).collect()
     }
@@ -213,29 +184,6 @@ async fn answer(stream: TcpStream) -> Result<(), Error> {
             .write_all((head + &user).as_bytes())
             .await?;
     }
-}
-
-fn configuration(root: &Path, upstream: SocketAddr) -> Value {
-    let at = |path: &str| root.join(path);
-    json!({
-        "listen": { "proxy": "127.0.0.1:0", "decisions": "127.0.0.1:0", "telemetry": "127.0.0.1:0" },
-        "upstream": { "url": format!("http://{upstream}") },
-        "policies": {
-            "source": { "dir": at("policies/fortress") },
-            "schema": at("schemas/fortress.cedarschema"),
-            "entities": at("policies/fortress/entities.json"),
-            "namespace": "Fortress",
-        },
-        "routes": { "file": at("policies/fortress/routes.yaml") },
-        "issuers": [{
-            "name": "standing", "kind": "first_party", "issuer": [ISSUER], "jwks": { "file": "jwks.json" },
-            "audiences": [AUDIENCE], "algorithms": ["ES256"], "max_lifetime": format!("{LIFETIME}s"),
-            "principal": {
-                "type": "User", "id": "sub", "groups": { "claim": "roles", "type": "Role" },
-                "attributes": { "user_type": "user_type" },
-            },
-        }],
-    })
 }
 
 /// Sets a section, or a key of the one issuer.
