@@ -2,9 +2,9 @@
 //! 401 for an outage, recovery without a restart.
 
 use crate::harness::http1::{Client, get};
-use crate::harness::redis::Redis;
+use crate::harness::redis::{Kind, Redis};
 use crate::harness::relay::{Relay, Wire};
-use crate::harness::sidecar::Sidecar;
+use crate::harness::sidecar::{Sidecar, run};
 use crate::harness::table::bearer;
 use crate::harness::tokens::{KEYS, reader};
 use crate::harness::upstream::Upstream;
@@ -216,6 +216,29 @@ fn an_unfit_redis_is_not_used() {
     redis.ask(&["REPLICAOF", "NO", "ONE"]);
     redis.open_session("s-rita", "rita", 1);
     await_status(&sidecar, &token, &open());
+}
+
+/// A node of a cluster has some of the keys only, and a Sentinel none; neither is asked, and nothing that they say is followed.
+#[test]
+fn clusters_and_sentinels_are_not_used() {
+    let upstream = Upstream::start();
+    for (kind, named) in [(Kind::Node, "Redis Cluster"), (Kind::Sentinel, "Sentinel")] {
+        let redis = Redis::start_as(kind);
+        let sidecar = Sidecar::start(&impatient(&upstream, &redis.url()));
+        let token = KEYS.token(&reader());
+        assert_eq!(status_of(&sidecar, &token), unavailable(), "{kind:?}");
+        assert!(health(&sidecar)["last_error"].as_str().unwrap().contains(named), "{}", health(&sidecar));
+        assert!(sidecar.stderr().contains(named), "{}", sidecar.stderr());
+        assert_eq!(redis.calls("getrange"), 0, "{kind:?} was asked for a session");
+    }
+    upstream.assert_untouched();
+    for scheme in ["redis-cluster", "redis+sentinel"] {
+        let workspace = impatient(&upstream, &format!("{scheme}://127.0.0.1:6379"));
+        let output = run(&["serve", "-c", workspace.config_path().to_str().unwrap()]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert!(said.contains("redis.url") && said.contains("not supported"), "{said}");
+    }
 }
 
 #[test]

@@ -2,9 +2,12 @@
 //!
 //! Requests share it: each sends its commands in one piece, and the pieces of many requests travel together. A request
 //! never waits for a connection to be made, because a lost one is replaced by [`Redis::run`] alone; until then every
-//! request is told so at once. Nothing is believed that a server says unless it is a primary that never evicts.
+//! request is told so at once. Nothing is believed that a server says unless it is a single primary that never evicts.
 
+mod answers;
 mod config;
+mod metrics;
+mod server;
 #[cfg(test)]
 mod tests;
 
@@ -15,16 +18,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::{ConnectionLike as _, MultiplexedConnection, PubSub};
-use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
-    Pipeline, RedisError, TlsCertificates, Value,
-};
+use ::redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, Value};
 use arc_swap::ArcSwapOption;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::Registry;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
+pub(crate) use answers::{Answers, Unanswered};
 pub use config::RedisConfig;
+use metrics::Metrics;
+use server::{client, describe, judge};
 
 /// The Redis primary, as far as it can be reached.
 pub(crate) struct Redis {
@@ -52,22 +55,7 @@ pub struct RedisHealth {
     pub last_error: Option<String>,
 }
 
-/// Redis did not answer, or not with sense. The text is for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unanswered(pub(crate) &'static str);
-
-/// The answers to the commands of one request, in their order.
-#[derive(Debug)]
-pub(crate) struct Answers(std::vec::IntoIter<Value>);
-
 struct Link(MultiplexedConnection);
-
-#[derive(Clone)]
-struct Metrics {
-    up: IntGauge,
-    requests: IntCounterVec,
-    seconds: Histogram,
-}
 
 /// How often an idle connection is tried, and its server asked for its role and eviction policy.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -268,9 +256,10 @@ impl Redis {
         }
     }
 
-    /// Whether a server answers that is a primary and never evicts.
+    /// Whether a server answers that is a single primary and never evicts.
     async fn probe(&self, link: &Link) -> Result<(), String> {
         let mut commands = Pipeline::new();
+        commands.cmd("INFO").arg("server");
         commands.cmd("INFO").arg("replication");
         commands.cmd("INFO").arg("memory");
         let probing = tokio::time::timeout(self.connect_timeout, exchange(link, &commands));
@@ -281,7 +270,7 @@ impl Redis {
         };
         let mut answers = Answers(answers.into_iter());
         let mut section = || answers.text().ok().flatten().unwrap_or_default();
-        judge(&section(), &section())
+        judge(&section(), &section(), &section())
     }
 
     /// Takes the connection out of use, unless another has replaced it already.
@@ -298,83 +287,6 @@ impl std::fmt::Debug for Redis {
     }
 }
 
-// === impl Answers ===
-
-impl Answers {
-    /// The next answer, whatever it is.
-    pub(crate) fn next(&mut self) -> Option<Value> {
-        self.0.next()
-    }
-
-    /// The next answer as text; none when there is no such key.
-    pub(crate) fn text(&mut self) -> Result<Option<String>, Unanswered> {
-        match self.0.next() {
-            Some(Value::Nil) => Ok(None),
-            Some(Value::BulkString(bytes)) => String::from_utf8(bytes)
-                .map(Some)
-                .map_err(|_| Unanswered("a value in Redis is not UTF-8")),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    /// The next answer as a whole number that counts something.
-    pub(crate) fn count(&mut self) -> Result<u64, Unanswered> {
-        match self.0.next() {
-            Some(Value::Int(number)) => {
-                u64::try_from(number).map_err(|_| Unanswered("a count in Redis is negative"))
-            }
-            other => Err(unexpected(other)),
-        }
-    }
-}
-
-fn unexpected(value: Option<Value>) -> Unanswered {
-    match value {
-        Some(Value::ServerError(_)) => Unanswered("Redis refused a command or the key's type"),
-        Some(_) => Unanswered("Redis gave another type of answer"),
-        None => Unanswered("Redis gave too few answers"),
-    }
-}
-
-// === impl Metrics ===
-
-impl Metrics {
-    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let up = IntGauge::new(
-            "portcullis_redis_up",
-            "Whether there is a usable connection to Redis.",
-        )?;
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "portcullis_redis_requests_total",
-                "Requests to Redis, by outcome.",
-            ),
-            &["outcome"],
-        )?;
-        let seconds = Histogram::with_opts(
-            HistogramOpts::new(
-                "portcullis_redis_request_seconds",
-                "How long Redis took to answer.",
-            )
-            .buckets(vec![
-                0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
-            ]),
-        )?;
-        registry.register(Box::new(up.clone()))?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(seconds.clone()))?;
-        Ok(Self {
-            up,
-            requests,
-            seconds,
-        })
-    }
-
-    fn count(&self, outcome: &str) {
-        self.requests.with_label_values(&[outcome]).inc();
-    }
-}
-
 // === helpers ===
 
 async fn exchange(link: &Link, commands: &Pipeline) -> Result<Vec<Value>, RedisError> {
@@ -383,98 +295,6 @@ async fn exchange(link: &Link, commands: &Pipeline) -> Result<Vec<Value>, RedisE
     connection
         .req_packed_commands(commands, 0, commands.len())
         .await
-}
-
-fn client(config: &RedisConfig, base: &Path) -> Result<Client, (String, String)> {
-    let problem = |key: &str, message: String| (key.to_owned(), message);
-    let url = config
-        .url
-        .reveal(base)
-        .map_err(|error| problem("url", format!("cannot be read: {error}")))?;
-    // The library's own words could repeat the password.
-    let wrong = || {
-        problem(
-            "url",
-            "is no URL of a Redis server: redis://, rediss:// or redis+unix://".to_owned(),
-        )
-    };
-    let info: ConnectionInfo = url.as_str().into_connection_info().map_err(|_| wrong())?;
-    let tls = match info.addr() {
-        ConnectionAddr::TcpTls { insecure: true, .. } => {
-            return Err(problem(
-                "url",
-                "`#insecure` would accept any server's certificate; name its issuer with `ca_file`"
-                    .to_owned(),
-            ));
-        }
-        ConnectionAddr::TcpTls { .. } => true,
-        _ => false,
-    };
-    let built = match &config.ca_file {
-        None => Client::open(info),
-        Some(_) if !tls => {
-            return Err(problem("ca_file", "is for `rediss://` only".to_owned()));
-        }
-        Some(path) => {
-            let pem = std::fs::read(base.join(path))
-                .map_err(|error| problem("ca_file", format!("cannot be read: {error}")))?;
-            let certificates = TlsCertificates {
-                client_tls: None,
-                root_cert: Some(pem),
-            };
-            Client::build_with_tls(info, certificates)
-        }
-    };
-    built.map_err(|_| {
-        let key = if config.ca_file.is_some() {
-            "ca_file"
-        } else {
-            "url"
-        };
-        problem(key, "cannot be used to connect to Redis".to_owned())
-    })
-}
-
-/// What two sections of `INFO` say against relying on a server.
-fn judge(replication: &str, memory: &str) -> Result<(), String> {
-    let field = |section: &str, name: &str| {
-        section
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .map(|value| value.trim().to_owned())
-    };
-    match field(replication, "role").as_deref() {
-        Some("master") => {}
-        Some(role) => {
-            return Err(format!(
-                "the server is no primary, but `{role}`: it may not know of a revocation yet"
-            ));
-        }
-        None => {
-            return Err(
-                "the server does not say whether it is a primary: `INFO` has to be allowed"
-                    .to_owned(),
-            );
-        }
-    }
-    match field(memory, "maxmemory_policy").as_deref() {
-        Some("noeviction") => Ok(()),
-        Some(policy) => Err(format!(
-            "the server's `maxmemory-policy` is `{policy}`, so revocations could be evicted: set it to `noeviction`"
-        )),
-        None => Err(
-            "the server does not tell its `maxmemory-policy`: `INFO` has to be allowed".to_owned(),
-        ),
-    }
-}
-
-/// The kind of failure and the server's code; not the text, which may repeat what was sent.
-fn describe(error: &RedisError) -> String {
-    match (error.is_timeout(), error.code()) {
-        (true, _) => "no connection in time".to_owned(),
-        (false, Some(code)) => format!("refused with `{code}`"),
-        (false, None) => format!("failed: {}", error.category()),
-    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

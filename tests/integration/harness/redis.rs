@@ -13,7 +13,17 @@ pub(crate) struct Redis {
     address: SocketAddr,
     /// Where it speaks TLS, when it does.
     tls: Option<SocketAddr>,
+    kind: Kind,
     child: Option<Child>,
+}
+
+/// What the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Single,
+    /// A node of a cluster that nobody has given any slots.
+    Node,
+    Sentinel,
 }
 
 /// One answer of the server.
@@ -38,7 +48,15 @@ impl Redis {
 
     /// The place where a server will be, once [`Redis::run`] starts it.
     pub(crate) fn stopped() -> Redis {
-        Redis { folder: TempDir::new().unwrap(), address: free_port(), tls: None, child: None }
+        Redis { folder: TempDir::new().unwrap(), address: free_port(), tls: None, kind: Kind::Single, child: None }
+    }
+
+    /// A server of another kind than the usual.
+    pub(crate) fn start_as(kind: Kind) -> Redis {
+        let mut redis = Redis::stopped();
+        redis.kind = kind;
+        redis.run();
+        redis
     }
 
     /// A server that speaks TLS beside plain text, with a certificate of its own authority.
@@ -57,7 +75,16 @@ impl Redis {
         let folder = self.folder.path().to_str().unwrap();
         let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", folder];
         let mut command = Command::new("redis-server");
+        if self.kind == Kind::Sentinel {
+            // It keeps what it finds out in its configuration.
+            let file = self.folder.path().join("sentinel.conf");
+            std::fs::write(&file, "").unwrap();
+            command.arg(file).arg("--sentinel");
+        }
         command.args(arguments);
+        if self.kind == Kind::Node {
+            command.args(["--cluster-enabled", "yes"]);
+        }
         if let Some(tls) = self.tls {
             let (port, file) = (tls.port().to_string(), |name: &str| self.folder.path().join(name));
             command.args(["--tls-port", &port, "--tls-auth-clients", "no", "--tls-ca-cert-file"]).arg(file("ca.pem"));

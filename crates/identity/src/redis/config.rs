@@ -10,8 +10,9 @@ use settings::{Secret, Span};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host[:port][/db]`, `rediss://…` for TLS, or `redis+unix:///path`. It has to be a
-    /// primary whose `maxmemory-policy` is `noeviction`, or revocations could be forgotten.
+    /// `redis://[user:password@]host[:port][/db]`, `rediss://…` for TLS, or `redis+unix:///path`. It has to be one
+    /// primary, no node of a Redis Cluster and no Sentinel, whose `maxmemory-policy` is `noeviction`, or revocations could
+    /// be forgotten.
     pub url: Secret,
     /// The certificates (PEM) that may vouch for the server over `rediss`. Default: those of the system.
     #[serde(default)]

@@ -12,9 +12,20 @@ fn problems(members: &str) -> Vec<(String, String)> {
 
 #[test]
 fn only_a_primary_that_never_evicts_is_relied_on() {
+    let single = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n";
     let primary = "# Replication\r\nrole:master\r\nconnected_slaves:1\r\n";
     let safe = "# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n";
-    assert_eq!(judge(primary, safe), Ok(()));
+    assert_eq!(judge(single, primary, safe), Ok(()));
+    assert_eq!(
+        judge("", primary, safe),
+        Ok(()),
+        "not all servers have modes"
+    );
+    for (mode, expected) in [("cluster", "Redis Cluster"), ("sentinel", "a Sentinel")] {
+        let server = single.replace("standalone", mode);
+        let message = judge(&server, primary, safe).unwrap_err();
+        assert!(message.contains(expected), "{message}");
+    }
     for (replication, memory, expected) in [
         ("role:slave\r\n", safe, "no primary, but `slave`"),
         ("", safe, "whether it is a primary"),
@@ -27,7 +38,7 @@ fn only_a_primary_that_never_evicts_is_relied_on() {
         (primary, "maxmemory_policy:noeviction2\r\n", "`noeviction2`"),
         (primary, "", "does not tell"),
     ] {
-        let message = judge(replication, memory).unwrap_err();
+        let message = judge(single, replication, memory).unwrap_err();
         assert!(message.contains(expected), "{message}");
     }
 }
@@ -37,6 +48,8 @@ fn mistakes_are_named_without_the_password() {
     for (members, key) in [
         (r#"{"url": "http://:hunter2@cache"}"#, "url"),
         (r#"{"url": "hunter2"}"#, "url"),
+        (r#"{"url": "redis-cluster://:hunter2@cache"}"#, "url"),
+        (r#"{"url": "redis+sentinel://:hunter2@cache"}"#, "url"),
         (r#"{"url": "rediss://:hunter2@cache/#insecure"}"#, "url"),
         (r#"{"url": {"file": "hunter2"}}"#, "url"),
         (
@@ -98,4 +111,24 @@ async fn without_a_connection_nobody_waits() {
         .await;
     assert_eq!(answer.unwrap_err(), Unanswered("not connected to Redis"));
     assert!(!redis.health().ready && !redis.attempted());
+}
+
+#[test]
+fn a_node_of_a_cluster_is_told_from_a_refusal() {
+    for (said, cluster) in [
+        ("MOVED 3999 127.0.0.1:6381", true),
+        ("ASK 3999 127.0.0.1:6381", true),
+        ("CLUSTERDOWN Hash slot not served", true),
+        (
+            "CROSSSLOT Keys in request don't hash to the same slot",
+            true,
+        ),
+        ("WRONGTYPE Operation against a key of another kind", false),
+        ("NOPERM no permissions", false),
+    ] {
+        let error = ::redis::parse_redis_value(format!("-{said}\r\n").as_bytes()).unwrap();
+        let mut answers = Answers(vec![error].into_iter());
+        let Unanswered(why) = answers.text().unwrap_err();
+        assert_eq!(why.contains("Redis Cluster"), cluster, "{said}: {why}");
+    }
 }
