@@ -8,6 +8,7 @@
 //! `forward` takes the [`Permit`] by value and sends what the permit names: its path and query to the
 //! configured authority. The client's own target is not looked at again.
 
+mod share;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -40,6 +41,7 @@ use crate::stay::Stay;
 use crate::uid::Uid;
 use crate::upstream::{Upstream, UpstreamError};
 
+use share::Shares;
 use tunnel::{Handshake, Tunnel, is_switch};
 
 /// Serves what the gate lets through from the upstream. Clones share everything.
@@ -55,6 +57,8 @@ struct Parts {
     realm: Realm,
     preserve_host: bool,
     streams: StreamsConfig,
+    /// Of the tunnels that are open.
+    shares: Shares,
     metrics: Arc<Metrics>,
     /// The first half of every request id.
     process: u64,
@@ -111,6 +115,7 @@ impl ReverseProxy {
             realm,
             preserve_host: upstream.preserve_host,
             streams: streams.clone(),
+            shares: Shares::default(),
             metrics: Arc::new(Metrics::register(registry)?),
             process: random()?,
             requests: AtomicU64::new(0),
@@ -203,7 +208,10 @@ impl Parts {
         exchange.decided();
         let (permit, options) = admitted?;
         let handshake = upgrade
-            .map(|upgrade| Handshake::admit(upgrade, &permit, &head, self.upstream.protocol()))
+            .map(|upgrade| {
+                let (protocol, address) = (self.upstream.protocol(), origin.client);
+                Handshake::admit(upgrade, &permit, &head, protocol, &self.shares, address)
+            })
             .transpose()
             .map_err(|rejection| rejection.on(permit.route()).counted(*permit.quotas()))?;
         self.forward(permit, head, options, handshake, body, origin, exchange)

@@ -32,7 +32,7 @@ pub struct RateLimit {
 
 /// Who is counted. Two keys are equal only when they are of the same caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub(crate) enum Key {
     /// Nobody knows the address.
     Nowhere,
     V4([u8; 4]),
@@ -127,7 +127,7 @@ impl RateLimit {
 // === impl Key ===
 
 impl Key {
-    fn of_address(address: Option<IpAddr>) -> Self {
+    pub(crate) fn of_address(address: Option<IpAddr>) -> Self {
         match address.map(|address| address.to_canonical()) {
             None => Self::Nowhere,
             Some(IpAddr::V4(address)) => Self::V4(address.octets()),
@@ -138,7 +138,7 @@ impl Key {
         }
     }
 
-    fn of_principal(entity_type: &str, id: &str) -> Self {
+    pub(crate) fn of_principal(entity_type: &str, id: &str) -> Self {
         let mut name = Vec::with_capacity(entity_type.len() + id.len() + 8);
         // With its length first no name can be read as another's.
         name.extend_from_slice(

@@ -4,7 +4,7 @@ use crate::harness::http1::{Client, get};
 use crate::harness::http2::{Frames, Outcome};
 use crate::harness::sidecar::{Sidecar, run};
 use crate::harness::table::{Expect, Table, with_lines};
-use crate::harness::tokens::{KEYS, reader};
+use crate::harness::tokens::{KEYS, claims, reader, with};
 use crate::harness::upstream::{Exchange, Upstream};
 use crate::harness::workspace::Workspace;
 use crate::harness::{PATIENCE, http2, until};
@@ -18,7 +18,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{accept_async, client_async};
 
-const WEBSOCKET: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+/// Head lines that ask for a WebSocket.
+pub(crate) const WEBSOCKET: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 /// The depot pack, whose documents and public part speak WebSocket.
@@ -99,7 +100,7 @@ fn a_websocket_from_end_to_end() {
         assert!(matches!(socket.next().await, Some(Ok(Message::Close(_)))), "the closing handshake");
         drop(socket);
 
-        for (token, status) in [(None, 401), (Some(KEYS.token(&crate::harness::tokens::claims("nora", &["nobody"]))), 403)] {
+        for (token, status) in [(None, 401), (Some(KEYS.token(&claims("nora", &["nobody"]))), 403)] {
             match connect(token).await {
                 Err(Error::Http(response)) => assert_eq!(response.status(), status),
                 other => panic!("{other:?}"),
@@ -116,8 +117,7 @@ fn a_websocket_from_end_to_end() {
 #[test]
 fn upgrades_that_are_refused() {
     let upstream = Upstream::with(echo);
-    let workspace = with_upgrades(upstream.address()).set("/limits/tunnels", json!(5));
-    let sidecar = Sidecar::start(&workspace);
+    let sidecar = Sidecar::start(&with_upgrades(upstream.address()));
     let mut table = Table::new(&sidecar, &upstream);
     let token = KEYS.token(&reader());
     let good = asking(&token);
@@ -144,18 +144,50 @@ fn upgrades_that_are_refused() {
     table.finish();
     let smuggled = upstream.heads().iter().any(|head| head.target().contains("smuggled") || head.get("upgrade").is_some());
     assert!(!smuggled, "{:?}", upstream.heads());
+}
 
-    // Five at a time, and the next one when one has ended.
-    let mut open_ones: Vec<Client> = (0..5).map(|_| open(&sidecar, "/public/x", WEBSOCKET)).collect();
-    assert_eq!(get(sidecar.proxy(), "/public/x", WEBSOCKET).code(), "overloaded");
-    assert_eq!(get(sidecar.proxy(), "/public/x", "").status, 200, "requests have places of their own");
-    assert!(open_ones.iter_mut().all(echoes));
-    open_ones.pop();
+/// There are as many tunnels as the configuration says, and of those a quarter for each principal, whatever its tokens; where
+/// nobody has to be known, for each address.
+#[test]
+fn tunnels_are_limited_in_all_and_for_each_caller() {
+    let upstream = Upstream::with(echo);
+    let workspace = with_upgrades(upstream.address()).set("/limits/tunnels", json!(8)).set("/forwarded", json!({"trusted_peers": ["127.0.0.0/8"]}));
+    let sidecar = Sidecar::start(&workspace);
+    let report = "/v1/documents/report";
+    let token = |user: &str, id: u8| asking(&KEYS.token(&with(&claims(user, &["reader"]), json!({"jti": format!("{user}-{id}")}))));
+    let refused = |target: &str, lines: &str| {
+        let known = upstream.bytes();
+        let answer = get(sidecar.proxy(), target, lines);
+        assert_eq!((answer.status, answer.code().as_str(), upstream.bytes()), (503, "overloaded", known));
+        assert_eq!(answer.head.get("retry-after"), Some("1"));
+        assert_eq!(answer.head.get("connection"), Some("close"));
+    };
+    let mut tunnels: Vec<Client> = (0..2).map(|id| open(&sidecar, report, &token("rita", id))).collect();
+    refused(report, &token("rita", 2));
+    tunnels.extend((0..2).map(|id| open(&sidecar, report, &token("rob", id))));
+    let from = |address: &str| format!("X-Forwarded-For: {address}\r\n{WEBSOCKET}");
+    tunnels.extend((0..2).map(|_| open(&sidecar, "/public/x", &from("192.0.2.1"))));
+    refused("/public/x", &from("192.0.2.1"));
+    refused("/public/x", &from("192.0.2.2, 192.0.2.1"));
+    assert_eq!(get(sidecar.proxy(), report, &token("rita", 3).replace(WEBSOCKET, "")).status, 200, "requests have places of their own");
+
+    // Who gives one back has it back, and nobody else's are touched.
+    tunnels.remove(0);
     until("a place", PATIENCE, || {
         let mut client = Client::connect(sidecar.proxy());
-        let head = client.send(&with_lines("GET", "/public/x", WEBSOCKET)).head().unwrap();
-        head.line.contains(" 101 ").then_some(())
+        let head = client.send(&with_lines("GET", report, &token("rita", 4))).head().unwrap();
+        head.line.contains(" 101 ").then(|| tunnels.push(client))
     });
+    tunnels.extend((0..2).map(|id| open(&sidecar, report, &token("olga", id))));
+    refused(report, &token("sam", 0));
+    assert!(tunnels.iter_mut().all(echoes));
+    drop(tunnels);
+    until("the end of all", PATIENCE, || {
+        get(sidecar.telemetry(), "/metrics", "").text().contains("portcullis_tunnels_open{listener=\"proxy\"} 0\n").then_some(())
+    });
+    tunnels = (0..2).map(|id| open(&sidecar, report, &token("rita", id))).collect();
+    refused(report, &token("rita", 2));
+    assert!(tunnels.iter_mut().all(echoes));
 }
 
 /// Case 159: an upstream that does not switch gets no tunnel, and one that switches elsewhere is not believed.

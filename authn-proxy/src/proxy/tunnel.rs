@@ -7,6 +7,7 @@
 //! closed.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,10 +24,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::share::{Share, Shares};
+use crate::active::ActiveUser;
 use crate::body::Upload;
 use crate::config::Protocol;
 use crate::decide::Permit;
 use crate::headers::elements;
+use crate::rate_limit::Key;
 use crate::rejection::{Reason, Rejection};
 use crate::request_log::Exchange;
 use crate::stay::Stay;
@@ -38,6 +42,8 @@ pub(super) struct Handshake {
     upgrade: Upgrade,
     /// The protocol, as the client wrote it.
     protocol: HeaderValue,
+    /// The caller's, for as long as it is open.
+    share: Share,
 }
 
 /// The two connections of one tunnel, and the account of them.
@@ -84,6 +90,8 @@ impl Handshake {
         permit: &Permit,
         head: &request::Parts,
         upstream: Protocol,
+        shares: &Shares,
+        address: Option<IpAddr>,
     ) -> Result<Self, Rejection> {
         let protocol = permit
             .route()
@@ -94,7 +102,18 @@ impl Handshake {
         if head.method != Method::GET {
             return Err(malformed("an upgrade by another method than `GET`"));
         }
-        let handshake = Self { upgrade, protocol };
+        let caller = match permit.user().map(ActiveUser::identity) {
+            Some(identity) => Key::of_principal(&identity.principal_type, &identity.principal_id),
+            None => Key::of_address(address),
+        };
+        let share = shares.take(caller, upgrade.places()).ok_or_else(|| {
+            Rejection::new(Reason::Overloaded).because("the caller has a quarter of all tunnels")
+        })?;
+        let handshake = Self {
+            upgrade,
+            protocol,
+            share,
+        };
         handshake.check()?;
         Ok(handshake)
     }
@@ -122,7 +141,11 @@ impl Handshake {
 
     /// Has the connection carry `tunnel` from the end of the answer on.
     pub(super) fn open(self, tunnel: Tunnel) {
-        self.upgrade.switch(|client| tunnel.carry(client));
+        let share = self.share;
+        self.upgrade.switch(|client| async move {
+            tunnel.carry(client).await;
+            drop(share);
+        });
     }
 }
 

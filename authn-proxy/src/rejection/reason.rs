@@ -42,6 +42,8 @@ pub enum Reason {
     RouteNotMapped,
     /// There have been too many requests; in so many seconds there may be another.
     RateLimited(u16),
+    /// The caller has as much open as one caller may, or everybody together as much as there may be.
+    Overloaded,
     /// The issuer's keys are not known.
     KeysUnavailable,
     /// The issuer's keys are being fetched anew.
@@ -180,6 +182,12 @@ impl Reason {
                 "rate_limited",
                 "there have been too many requests",
                 Some(u32::from(*wait)),
+            ),
+            Self::Overloaded => (
+                S::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "as many connections are open as there may be",
+                Some(1),
             ),
             Self::KeysUnavailable => (
                 S::SERVICE_UNAVAILABLE,

@@ -97,6 +97,7 @@ fn each_reason_has_one_face() {
     );
     check(Reason::RouteNotMapped, 403, "route_not_mapped", &[]);
     for (reason, code, seconds) in [
+        (Reason::Overloaded, "overloaded", "1"),
         (Reason::KeysUnavailable, "keys_unavailable", "5"),
         (Reason::KeysRefreshing, "keys_refreshing", "5"),
         (

@@ -17,7 +17,8 @@ pub struct Limits {
     /// Requests being answered at one time. Above it a request is refused at once with 503 `overloaded`.
     pub in_flight: usize,
     /// Connections that have left HTTP for another protocol, such as WebSockets; each is one of `connections`, too. Above
-    /// it a request for one more is refused with 503 `overloaded`. Lowered like `connections`.
+    /// it a request for one more is refused with 503 `overloaded`, and so is one more than a quarter of them for one
+    /// principal, or for one address where nobody has to be known. Lowered like `connections`.
     pub tunnels: usize,
     /// A request's head: request line and headers together. Above it 431 `headers_too_large`.
     pub header_bytes: ByteSize,

@@ -112,8 +112,13 @@ where
         }
         let upgrade = match self.connection.upgrade() {
             Some(last) if last == nth => Some(
-                Upgrade::take(&self.house.tunnels, &self.connection, &self.house.metrics)
-                    .ok_or(Fault::OVERLOADED)?,
+                Upgrade::take(
+                    &self.house.tunnels,
+                    self.house.limits.tunnels,
+                    &self.connection,
+                    &self.house.metrics,
+                )
+                .ok_or(Fault::OVERLOADED)?,
             ),
             _ => None,
         };

@@ -41,6 +41,8 @@ type Serve = Box<dyn FnOnce(Switched) -> Pin<Box<dyn Future<Output = ()> + Send>
 /// One of `limits.tunnels`.
 #[derive(Debug)]
 struct Place {
+    /// How many there are in all.
+    of: usize,
     _permit: OwnedSemaphorePermit,
     _counted: Held,
 }
@@ -51,6 +53,7 @@ impl Upgrade {
     /// `None` if all places are taken.
     pub(crate) fn take(
         places: &Arc<Semaphore>,
+        of: usize,
         connection: &Arc<Connection>,
         metrics: &ListenerMetrics,
     ) -> Option<Self> {
@@ -58,6 +61,7 @@ impl Upgrade {
         Some(Self {
             connection: connection.clone(),
             place: Arc::new(Place {
+                of,
                 _permit: permit,
                 _counted: Held::new(&metrics.tunnels),
             }),
@@ -69,6 +73,12 @@ impl Upgrade {
     #[must_use]
     pub fn spoke_early(&self) -> bool {
         self.connection.spoke_early()
+    }
+
+    /// How many connections of the listener may have left HTTP at one time.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.place.of
     }
 
     /// Has the connection served by `serve` once the answer is out, which has to be a `101`. The future is dropped when
