@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Fault;
@@ -20,6 +21,8 @@ pub(crate) struct Connection {
     refused: OnceLock<(u64, Fault)>,
     body_left_unread: AtomicBool,
     closes_idle_at: OnceLock<Instant>,
+    /// A request was over while the listener drains.
+    ended: Notify,
     /// Which request asked to leave HTTP. It is the last one.
     upgrade: OnceLock<u64>,
     /// The client sent bytes behind that request before it was answered.
@@ -37,6 +40,7 @@ impl Connection {
             refused: OnceLock::new(),
             body_left_unread: AtomicBool::new(false),
             closes_idle_at: OnceLock::new(),
+            ended: Notify::new(),
             upgrade: OnceLock::new(),
             spoke_early: AtomicBool::new(false),
             tunnel: Mutex::new(None),
@@ -102,6 +106,14 @@ impl Connection {
         let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.quiet_since.store(now, Ordering::Relaxed);
         self.in_flight.fetch_sub(1, Ordering::Release);
+        if self.closes_idle_at.get().is_some() {
+            self.ended.notify_one();
+        }
+    }
+
+    /// Waits for the next request to be over, once the listener drains.
+    pub(crate) async fn request_over(&self) {
+        self.ended.notified().await;
     }
 
     pub(crate) fn is_busy(&self) -> bool {

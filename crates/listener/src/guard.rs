@@ -16,6 +16,7 @@ use crate::alarm::Alarm;
 use crate::connection::Connection;
 use crate::head::HeadLimits;
 use crate::requests::{Found, Requests};
+use crate::serve::SETTLE;
 
 /// A stream from which only whole, unambiguous requests can be read.
 ///
@@ -229,8 +230,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
             Instant::now() + self.idle_timeout
         } else {
             let idle_at = self.last_active + self.idle_timeout;
-            let drained_at = self.connection.closes_idle_at().unwrap_or(idle_at);
-            idle_at.min(drained_at)
+            let drained_at = self.connection.closes_idle_at();
+            drained_at.map_or(idle_at, |at| idle_at.min(at.max(self.last_active + SETTLE)))
         };
         if !self.alarm.poll_passed(cx, deadline) {
             return Poll::Pending;

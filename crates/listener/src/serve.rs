@@ -40,7 +40,7 @@ pub(crate) struct Server<S, B> {
 
 /// Once the drain has started, an idle connection may bring one more request for this long: its client may have
 /// sent it before it could know, and would lose it. The answer then says that the connection closes.
-const SETTLE: Duration = Duration::from_secs(1);
+pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 
 /// Windows of HTTP/2, which bound what a connection's unread bodies may take of memory.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
@@ -126,6 +126,9 @@ where
                     draining = true;
                     connection.drain(Instant::now() + SETTLE);
                 }
+                // Its answer may have begun before, and so not have said that it is the last. Whoever reads for the next
+                // request looks anew at how long that may take.
+                () = connection.request_over(), if draining => {}
                 end = &mut served => break end,
             }
         };
