@@ -5,7 +5,7 @@ use crate::harness::sidecar::Sidecar;
 use crate::harness::tokens::{KEYS, claims};
 use crate::harness::upstream::{Exchange, Upstream};
 use crate::harness::workspace::Workspace;
-use crate::harness::{PATIENCE, until};
+use crate::harness::{PATIENCE, cases, until};
 use serde_json::json;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -65,6 +65,7 @@ fn a_slow_reader_holds_back_the_upstream() {
     assert!(held < TOTAL, "all {held} bytes were taken from the upstream though nobody reads them");
     let grown = sidecar.resident_kib().saturating_sub(before);
     assert!(grown < 16 * 1024, "grew by {grown} KiB");
+    cases::held(166, "held back");
     let mut read = 0;
     while read < TOTAL {
         let piece = client.some_bytes().unwrap();
@@ -158,6 +159,7 @@ fn bodies_that_are_asked_for() {
         assert!(client.is_closed(Duration::from_secs(5)), "161: the body may come or not, so the connection ends");
     }
     assert_eq!(upstream.bytes(), seen);
+    cases::held(161, "401 invalid_token");
 }
 
 #[test]
@@ -188,4 +190,6 @@ fn a_client_that_leaves_takes_its_request_along() {
     drop(client);
     until("the upstream to see it leave mid-response", PATIENCE, || (gone.load(Ordering::SeqCst) == 2).then_some(()));
     until("all upstream connections to end", PATIENCE, || (upstream.open_connections() == 0).then_some(()));
+    until("nothing to be in flight", PATIENCE, || get(sidecar.telemetry(), "/metrics", "").text().contains("portcullis_proxy_in_flight 0\n").then_some(()));
+    cases::held(169, "aborted");
 }

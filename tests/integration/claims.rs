@@ -1,7 +1,7 @@
 //! Claims of well-signed tokens: times, issuer, audience, subject, roles, scopes.
 
-use crate::harness::sidecar::Sidecar;
-use crate::harness::table::{Expect, Table, bearer};
+use crate::harness::sidecar::{Sidecar, command};
+use crate::harness::table::{Expect, Table, bearer, with_lines};
 use crate::harness::tokens::{AUDIENCE, ISSUER, KEYS, claims, now, reader, with, with_null};
 use crate::harness::upstream::Upstream;
 use crate::harness::workspace::Workspace;
@@ -155,6 +155,7 @@ fn decisions_at_the_gate() {
     let denied = Refused(403, "forbidden");
     let unmapped = Refused(403, "route_not_mapped");
     let rows = [
+        // Roles, and so what is allowed, come of each token anew.
         ("a reader views", "GET", "/v1/documents/report", "rita", vec!["reader"], Forwarded),
         ("a reader may not edit", "PUT", "/v1/documents/report", "rita", vec!["reader"], denied),
         ("an editor edits", "PUT", "/v1/documents/report", "ed", vec!["editor"], Forwarded),
@@ -166,11 +167,46 @@ fn decisions_at_the_gate() {
         ("the route's attribute", "GET", "/v1/own/olga/new", "olga", vec![], Forwarded),
         ("the route's attribute, another's", "GET", "/v1/own/sam/new", "olga", vec![], denied),
         ("an admin administers", "GET", "/admin", "root", vec!["admin"], Forwarded),
-        ("no route", "GET", "/v1/unknown", "root", vec!["admin"], unmapped),
-        ("no route for the method", "PATCH", "/v1/documents/report", "ed", vec!["editor"], unmapped),
     ];
     for (what, method, target, subject, roles, expect) in rows {
         table.row(122, what, &bearer(method, target, &KEYS.token(&claims(subject, &roles))), expect);
     }
+    for (what, method, target) in [("no route", "GET", "/v1/unknown"), ("no route for the method", "PATCH", "/v1/documents/report")] {
+        table.row(129, what, &bearer(method, target, &KEYS.token(&claims("root", &["admin", "editor"]))), unmapped);
+        table.row(129, &format!("{what}, no token"), &with_lines(method, target, ""), unmapped);
+    }
     table.finish();
+}
+
+/// Case 123: where nobody can decide, nobody is let in; and an Allow beside which a policy failed is none, because the policy
+/// that failed could have been the one to forbid.
+#[test]
+fn decisions_that_cannot_be_made() {
+    let upstream = Upstream::start();
+    // Older than any file can have been looked at.
+    let stale = Workspace::new(upstream.address()).set("/policies/max_staleness", json!("1ms"));
+    let mut sidecar = Sidecar::spawn(command(&["serve", "-c", stale.config_path().to_str().unwrap()]));
+    sidecar.await_listening();
+    let mut table = Table::new(&sidecar, &upstream);
+    let token = KEYS.token(&reader());
+    for _ in 0..3 {
+        table.token(123, "policies too old to decide", &token, Refused(503, "authz_unavailable"));
+    }
+    table.finish();
+    let answer = crate::harness::http1::get(sidecar.proxy(), "/v1/documents/report", &format!("Authorization: Bearer {token}\r\n"));
+    assert_eq!((answer.json()["retry"]["retryable"].as_bool(), answer.head.get("retry-after")), (Some(true), Some("5")));
+
+    for (on_error, expect) in [("deny", Refused(403, "forbidden")), ("cedar", Forwarded)] {
+        let workspace = Workspace::new(upstream.address()).set("/policies/on_error", json!(on_error));
+        let schema = include_str!("pack/depot.cedarschema").replace("owner?: String,", "owner?: String,\n    pages?: Long,");
+        workspace.write("depot.cedarschema", &schema);
+        workspace.write("entities.json", r#"[{"uid": {"type": "Depot::Document", "id": "endless"}, "attrs": {"pages": 9223372036854775807}, "parents": []}]"#);
+        let long = r#"@id("long") forbid (principal, action, resource) when { resource has pages && resource.pages + 1 > 1000 };"#;
+        workspace.write("policies/long.cedar", long);
+        let sidecar = Sidecar::start(&workspace);
+        let mut table = Table::new(&sidecar, &upstream);
+        table.row(123, "allowed, and a policy that fails", &bearer("GET", "/v1/documents/endless", &token), expect);
+        table.token(123, "allowed, and no policy fails", &token, Forwarded);
+        table.finish();
+    }
 }

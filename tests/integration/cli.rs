@@ -1,5 +1,6 @@
 //! The subcommands that run and end: `check`, `authorize`, `config`, `token`, `completions`, and a `serve` that must not start.
 
+use crate::harness::cases;
 use crate::harness::sidecar::run;
 use crate::harness::workspace::Workspace;
 use serde_json::{Value, json};
@@ -122,6 +123,7 @@ fn weak_configurations_do_not_start() {
         let output = run(&["serve", "-c", workspace.config_path().to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(64), "{what}: {}{}", stdout(&output), stderr(&output));
         assert!(stderr(&output).contains(key), "{what}: {}", stderr(&output));
+        cases::held(200, "exit 64");
     }
     let output = run(&["serve", "-c", "/nonexistent/portcullis.yaml"]);
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));

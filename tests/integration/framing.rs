@@ -1,5 +1,6 @@
 //! HTTP/1 messages that two parsers could read differently.
 
+use crate::harness::cases;
 use crate::harness::http1::Client;
 use crate::harness::sidecar::Sidecar;
 use crate::harness::table::{Expect, Table, bearer, with_lines};
@@ -201,6 +202,7 @@ fn nothing_behind_a_refusal_is_executed() {
         let said = String::from_utf8_lossy(&client.rest()).into_owned();
         assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{what}: {said}");
         assert!(!said.starts_with("HTTP/1.1 2"), "{what}: {said}");
+        cases::held(170, "connection ended");
     }
     let smuggled_through = upstream.heads().into_iter().any(|head| head.target().contains("smuggled"));
     assert!(!smuggled_through);
@@ -257,11 +259,13 @@ fn slow_peers() {
     assert!(silent.is_closed(soon), "165: a silent connection");
     let late = head.answer().unwrap();
     assert_eq!((late.status, late.code().as_str()), (408, "request_timeout"), "165: a slow head");
+    cases::held(165, "408 request_timeout");
     assert!(head.is_closed(soon));
     assert_eq!(idle.answer().unwrap().status, 200);
     assert!(idle.is_closed(soon), "165: an idle connection");
     let late = body.answer().unwrap();
     assert_eq!((late.status, late.code().as_str()), (408, "request_timeout"), "166: a slow body");
+    cases::held(166, "408 request_timeout");
     assert!(body.is_closed(soon));
     let _ = preface.rest();
     assert!(upstream.requests().iter().all(|request| request.head.method() == "GET"), "no half body arrived whole");

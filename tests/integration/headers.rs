@@ -1,5 +1,6 @@
 //! What a client says in headers and what the upstream hears.
 
+use crate::harness::cases;
 use crate::harness::http1::{Client, exchange, get};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::table::{Expect, Table, bearer, with_lines};
@@ -59,7 +60,7 @@ fn identity_headers_are_ours_alone() {
         for (name, value) in [("x-portcullis-user", "rita"), ("x-portcullis-roles", "reader"), ("x-portcullis-scopes", "documents.read documents.write")] {
             let heard: Vec<_> = seen.head.fields.iter().filter(|(other, _)| canonical(other) == name).collect();
             if heard.len() != 1 || heard[0].1 != value {
-                table.fault(133, name, &format!("expected once `{value}`, heard {heard:?}"));
+                table.fault(131, name, &format!("expected once `{value}`, heard {heard:?}"));
             }
         }
         let principal = seen.head.all("x-portcullis-principal");
@@ -68,6 +69,19 @@ fn identity_headers_are_ours_alone() {
         }
         if seen.head.all("x-portcullis-request-id").len() != 1 {
             table.fault(131, "x-portcullis-request-id", "not there once");
+        }
+    }
+
+    for (what, lines) in [
+        ("twice", "x-portcullis-user: forged\r\nx-portcullis-user: rita\r\n"),
+        ("in a list", "x-portcullis-user: rita, forged\r\n"),
+        ("twice, each in its spelling", "X-Portcullis-User: forged\r\nx_portcullis_user: rita\r\nX.Portcullis.User: rita\r\n"),
+    ] {
+        if let Some(seen) = table.row(133, what, &with_lines("GET", GATED, &format!("{auth}{lines}")), Forwarded) {
+            let heard: Vec<_> = seen.head.fields.iter().filter(|(name, _)| canonical(name) == "x-portcullis-user").collect();
+            if heard.len() != 1 || heard[0].1 != "rita" {
+                table.fault(133, what, &format!("expected once `rita`, heard {heard:?}"));
+            }
         }
     }
 
@@ -195,6 +209,34 @@ fn connection_and_hop_by_hop_headers() {
             }
         }
     }
+    // Case 141: no other method than the one that was decided about.
+    for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X_Http_Method_Override", "X.Method.Override"] {
+        let what = format!("{name} in a request");
+        if let Some(seen) = table.row(141, &what, &gated(&format!("{name}: DELETE\r\n")), Forwarded)
+            && (seen.head.method() != "GET" || seen.head.fields.iter().any(|(_, value)| value == "DELETE"))
+        {
+            table.fault(141, &what, &format!("the upstream heard {:?}", seen.head));
+        }
+    }
+    if let Some(seen) = table.row(141, "_method in the query", &with_lines("GET", &format!("{GATED}?_method=DELETE"), &auth), Forwarded)
+        && seen.head.line != format!("GET {GATED}?_method=DELETE HTTP/1.1")
+    {
+        table.fault(141, "_method in the query", "the query is not ours to change");
+    }
+    table.row(
+        141,
+        "a method that may, named by one that may not",
+        &with_lines("DELETE", GATED, &format!("{auth}X-HTTP-Method-Override: GET\r\n")),
+        Refused(403, "forbidden"),
+    );
+    // Case 143: the token is for us alone.
+    for (target, what) in [(GATED, "a decided route"), (OPEN, "a public route")] {
+        if let Some(seen) = table.row(143, what, &with_lines("GET", target, &auth), Forwarded)
+            && seen.head.fields.iter().any(|(_, value)| value.contains("eyJ"))
+        {
+            table.fault(143, what, "the upstream was told the token");
+        }
+    }
     table.row(174, "many hops in Via", &gated(&format!("Via: {}\r\n", ["1.1 a"; 33].join(", "))), Refused(508, "loop_detected"));
     table.finish();
 }
@@ -233,6 +275,7 @@ fn headers_of_the_response() {
     for once in ["strict-transport-security", "via", "content-length"] {
         assert_eq!(answer.head.all(once).len(), 1, "{once}");
     }
+    cases::held(142, "the service's own headers, without ours");
 }
 
 #[test]
@@ -250,6 +293,7 @@ fn the_token_is_passed_on_only_if_told_so() {
     assert_eq!(seen.head.all("authorization"), [format!("Bearer {token}")]);
     assert_eq!(seen.head.all("host"), ["service"]);
     assert_eq!(carries_forgery(&seen), None);
+    cases::held(143, cases::FORWARDED);
 }
 
 /// Two proxies, each the other's upstream.
@@ -260,6 +304,7 @@ fn loops_end() {
     let first = Sidecar::start(&Workspace::new(second.proxy()).set("/listen/proxy", json!(first.to_string())));
     let answer = get(first.proxy(), OPEN, "");
     assert_eq!((answer.status, answer.code().as_str()), (508, "loop_detected"));
+    cases::held(174, "508 loop_detected");
 }
 
 /// What one response leaves on a connection must not be read as the start of the next, and a refusal ends it.
@@ -279,4 +324,30 @@ fn requests_in_a_row_on_one_connection() {
     assert_eq!(upstream.accepted(), 1, "the connection to the upstream is used again");
     let head = exchange(sidecar.proxy(), &bearer("HEAD", GATED, &token)).unwrap();
     assert_eq!((head.status, head.head.get("content-length")), (200, Some("2")));
+}
+
+/// Case 197: a browser asks without credentials whether it may. Only a service whose routes say so is asked, and never with any.
+#[test]
+fn preflights_are_the_services_where_a_route_says_so() {
+    let upstream = Upstream::start();
+    let workspace = Workspace::new(upstream.address()).set("/routes/9", json!({"match": "OPTIONS /v1/documents/{id}", "public": true}));
+    let sidecar = Sidecar::start(&workspace);
+    let mut table = Table::new(&sidecar, &upstream);
+    let asks = "Origin: https://shop.test\r\nAccess-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: authorization\r\n";
+    let with_token = format!("{asks}Authorization: Bearer {}\r\nx-portcullis-user: forged\r\n", KEYS.token(&reader()));
+    for (what, lines) in [("without a token", asks), ("with a token", with_token.as_str())] {
+        if let Some(seen) = table.row(197, what, &with_lines("OPTIONS", GATED, lines), Forwarded) {
+            for name in ["authorization", "x-portcullis-user"] {
+                if !seen.head.all(name).is_empty() {
+                    table.fault(197, what, &format!("{name} reached the upstream"));
+                }
+            }
+            if seen.head.get("origin") != Some("https://shop.test") {
+                table.fault(197, what, "the origin was lost");
+            }
+        }
+        table.row(197, &format!("{what}, where no route says so"), &with_lines("OPTIONS", "/v1/scoped/x", lines), Refused(403, "route_not_mapped"));
+    }
+    table.row(1, "the request that it asks about", &with_lines("PUT", GATED, "Origin: https://shop.test\r\n"), Expect::NoCredentials);
+    table.finish();
 }

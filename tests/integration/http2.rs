@@ -1,5 +1,6 @@
 //! HTTP/2 by prior knowledge, towards clients and towards the upstream.
 
+use crate::harness::cases;
 use crate::harness::http1::{exchange, get};
 use crate::harness::http2::{self, END_HEADERS, END_STREAM, Frames, Outcome};
 use crate::harness::sidecar::Sidecar;
@@ -102,6 +103,7 @@ fn malformed_http2_requests() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     upstream.assert_untouched();
+    cases::held(163, "refused");
 
     let mut frames = Frames::connect(sidecar.proxy());
     frames.headers(1, &honest(), ENDED);
@@ -200,6 +202,7 @@ fn http2_floods() {
     assert_eq!(get(sidecar.proxy(), "/public/x", "").status, 200);
     let grown = sidecar.resident_kib().saturating_sub(before);
     assert!(grown < 64 * 1024, "grew by {grown} KiB");
+    cases::held(164, "connection ended");
 }
 
 /// Sends `useless` a hundred at a time, each hundred with a ping, until a ping is no longer answered: how many frames
@@ -284,6 +287,7 @@ fn http2_frames_of_no_use() {
     assert_eq!(get(sidecar.proxy(), "/public/x", "").status, 200);
     let lines = sidecar.stderr().lines().count();
     assert!(lines < 50, "{lines} lines were logged");
+    cases::held(164, "connection ended");
 }
 
 /// Frames that come byte by byte, the preface too, are frames all the same.

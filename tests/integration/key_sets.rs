@@ -1,12 +1,14 @@
 //! Issuers' keys over the network: outages, garbage, rotation, and kids that nobody knows.
 
 use crate::harness::http1::{exchange, get};
+use crate::harness::redis::Redis;
 use crate::harness::sidecar::{Sidecar, command};
 use crate::harness::table::{Expect, Table, bearer};
-use crate::harness::tokens::{ISSUER, KEYS, reader, signature, signing_input, with, with_signature};
+use crate::harness::tokens::{ISSUER, KEYS, b64, reader, signature, signing_input, unb64, with, with_signature};
 use crate::harness::upstream::Upstream;
 use crate::harness::workspace::Workspace;
-use crate::harness::{PATIENCE, http2, until};
+use crate::harness::{PATIENCE, cases, http2, until};
+use crate::sessions::with_sessions;
 use Expect::{BadToken, Forwarded, Refused};
 use dev_issuer::{Algorithm, SigningKey, jwks};
 use serde_json::{Map, Value, json};
@@ -21,7 +23,7 @@ const BAD: Expect = BadToken("invalid_token");
 const TARGET: &str = "/v1/documents/report";
 
 /// A JWKS endpoint that can misbehave, differently at each path.
-struct KeyServer {
+pub(crate) struct KeyServer {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -33,7 +35,7 @@ struct State {
 }
 
 #[derive(Clone)]
-enum Answer {
+pub(crate) enum Answer {
     /// All of it.
     Whole(String),
     /// Nothing, on a connection that stays open.
@@ -45,7 +47,7 @@ enum Answer {
 // === impl KeyServer ===
 
 impl KeyServer {
-    fn start() -> KeyServer {
+    pub(crate) fn start() -> KeyServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
@@ -60,19 +62,19 @@ impl KeyServer {
         KeyServer { address, state }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    fn set(&self, path: &str, answer: Answer) {
+    pub(crate) fn set(&self, path: &str, answer: Answer) {
         self.state.lock().unwrap().answers.insert(path.to_owned(), answer);
     }
 
-    fn publish(&self, path: &str, keys: &[&SigningKey]) {
+    pub(crate) fn publish(&self, path: &str, keys: &[&SigningKey]) {
         self.set(path, ok(&jwks(keys).to_string()));
     }
 
-    fn hits(&self, path: &str) -> usize {
+    pub(crate) fn hits(&self, path: &str) -> usize {
         self.state.lock().unwrap().hits.get(path).copied().unwrap_or(0)
     }
 }
@@ -110,12 +112,12 @@ fn ok(body: &str) -> Answer {
     said("200 OK", "", body)
 }
 
-fn said(status: &str, lines: &str, body: &str) -> Answer {
+pub(crate) fn said(status: &str, lines: &str, body: &str) -> Answer {
     let length = body.len();
     Answer::Whole(format!("HTTP/1.1 {status}\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n{body}"))
 }
 
-fn entry(name: &str, issuer: &str, url: &str) -> Value {
+pub(crate) fn entry(name: &str, issuer: &str, url: &str) -> Value {
     json!({
         "name": name, "kind": "first_party", "issuer": [issuer], "jwks": {"url": url}, "audiences": ["cloud-app"],
         "algorithms": ["ES256", "RS256"], "leeway": "30s",
@@ -199,7 +201,7 @@ fn keys_that_cannot_be_had_are_no_verdict_and_need_no_restart() {
         let request = signed(&KEYS.es, &issuer(index));
         until(what, 3 * PATIENCE, || (outcome(&sidecar, &request).0 == 200).then_some(()));
         table.row(*case, what, &request, Forwarded);
-        table.row(*case, &format!("{what}, forged"), &signed(&KEYS.stranger, &issuer(index)), BAD);
+        table.row(44, &format!("{what}, forged"), &signed(&KEYS.stranger, &issuer(index)), BAD);
     }
     until("readiness", PATIENCE, || (get(sidecar.telemetry(), "/readyz", "").status == 200).then_some(()));
 
@@ -259,6 +261,7 @@ fn rotation_and_kids_that_nobody_knows() {
     assert!(server.hits("/jwks") <= 4 + intervals, "{} fetches: {seen:?}", server.hits("/jwks"));
     let expected = [(401, "invalid_token".to_owned()), (503, "keys_refreshing".to_owned())];
     assert!(seen.keys().all(|outcome| expected.contains(outcome)), "{seen:?}");
+    cases::held(53, "503 keys_refreshing");
     table.row(53, "the known key, meanwhile", &signed(&old, ISSUER), Forwarded);
     if intervals == 0 {
         table.row(52, "an unknown kid while fetches are spent", &signed(&key("late"), ISSUER), Refused(503, "keys_refreshing"));
@@ -274,6 +277,8 @@ fn rotation_and_kids_that_nobody_knows() {
             None
         }
     });
+    cases::held(54, cases::FORWARDED);
+    table.row(55, "the new key", &request, Forwarded);
     table.row(55, "the old key, in the overlap", &signed(&old, ISSUER), Forwarded);
 
     // 57: other material under the same id; 56: the old key withdrawn with it.
@@ -286,10 +291,12 @@ fn rotation_and_kids_that_nobody_knows() {
             None
         }
     });
+    table.row(57, "the material that replaces it", &request, Forwarded);
     table.row(57, "the material that was replaced", &signed(&new, ISSUER), BAD);
     let withdrawn = outcome(&sidecar, &signed(&old, ISSUER));
     assert!(expected.contains(&withdrawn), "{withdrawn:?}");
     until("the verdict on the withdrawn key", PATIENCE, || (outcome(&sidecar, &signed(&old, ISSUER)) == expected[0]).then_some(()));
+    table.row(56, "a key that was withdrawn", &signed(&old, ISSUER), BAD);
     table.finish();
 }
 
@@ -365,7 +372,125 @@ fn a_flood_of_kids_neither_hammers_the_issuer_nor_delays_a_rotation() {
     let kids: usize = flooded.values().sum();
     assert!(kids > 1000, "no flood: {kids} in {took:?}");
     assert!(rotated < Duration::from_secs(12), "picked up after {rotated:?}");
+    cases::held(54, cases::FORWARDED);
     // The first, a burst of three, one for each ten seconds, and the background's own.
     let allowed = 5 + usize::try_from(took.as_secs() / 10).unwrap();
     assert!(server.hits("/jwks") <= allowed, "{} fetches for {kids} kids in {took:?}", server.hits("/jwks"));
+}
+
+/// `jwk` with `members` laid over it; null leaves one out.
+fn altered(jwk: &Value, kid: &str, members: Value) -> Value {
+    with(&with(jwk, json!({"kid": kid})), members)
+}
+
+/// Case 62: as the flawed generator of CVE-2017-15361 makes them: a power of 65537 modulo each small prime, here the zeroth.
+fn roca() -> Vec<u8> {
+    let mut number = vec![0; 256];
+    number[255] = 1;
+    let mut multiply = |by: u32| {
+        let mut carry = 0;
+        for digit in number.iter_mut().rev() {
+            carry += u32::from(*digit) * by;
+            *digit = u8::try_from(carry % 256).unwrap();
+            carry /= 256;
+        }
+        number[0] >= 0x80
+    };
+    for prime in (3..=167).step_by(2).filter(|n| (3..*n).step_by(2).all(|d| n % d != 0)) {
+        multiply(prime);
+    }
+    while !multiply(2) {}
+    number[255] += 1;
+    number
+}
+
+/// Keys of a published set that are not for verifying, or not sound: each left out, and the one beside it used. Every set is
+/// an issuer's own, so that each may be asked for anew.
+#[test]
+fn keys_that_verify_nothing() {
+    let ec = |kid: &str| SigningKey::generate(Algorithm::Es256, kid).unwrap();
+    let (odd, beside) = (ec("odd"), ec("beside"));
+    let (jwk, rsa) = (odd.public_jwk(), KEYS.rs.public_jwk());
+    let bytes = |jwk: &Value, name: &str| unb64(jwk[name].as_str().unwrap());
+    let last = |bytes: Vec<u8>, change: fn(u8) -> u8| {
+        let mut bytes = bytes;
+        let end = bytes.len() - 1;
+        bytes[end] = change(bytes[end]);
+        json!(b64(&bytes))
+    };
+    let narrow = [&[0xc0][..], &[7; 127]].concat();
+    let ec_with = |members: Value| altered(&jwk, "odd", members);
+    let rsa_with = |members: Value| altered(&rsa, "odd", members);
+    let rows: Vec<(u16, &str, Value, Expect)> = vec![
+        (59, "use enc", ec_with(json!({"use": "enc"})), BAD),
+        (59, "use a list", ec_with(json!({"use": ["sig"]})), BAD),
+        (59, "key_ops sign", ec_with(json!({"use": null, "key_ops": ["sign"]})), BAD),
+        (59, "key_ops encrypt", ec_with(json!({"use": null, "key_ops": ["encrypt"]})), BAD),
+        (59, "key_ops a text", ec_with(json!({"use": null, "key_ops": "verify"})), BAD),
+        (59, "key_ops verify", ec_with(json!({"use": null, "key_ops": ["verify"]})), Forwarded),
+        (60, "EC without alg", ec_with(json!({"alg": null})), Forwarded),
+        (60, "RSA without alg", rsa_with(json!({"alg": null})), Forwarded),
+        (60, "neither use nor alg", ec_with(json!({"alg": null, "use": null})), Forwarded),
+        (61, "an unknown type", json!({"kty": "LATTICE", "kid": "odd", "pub": "AAAA"}), BAD),
+        (61, "a type of another use", json!({"kty": "OKP", "crv": "Ed25519", "kid": "odd", "x": b64(&[7; 32])}), BAD),
+        (61, "an unknown alg", ec_with(json!({"alg": "ES999"})), BAD),
+        (61, "another key's alg", ec_with(json!({"alg": "RS256"})), BAD),
+        (61, "an alg in the singular", ec_with(json!({"alg": ["ES256"]})), BAD),
+        (62, "RSA of 1024 bits", rsa_with(json!({"n": b64(&narrow)})), BAD),
+        (62, "an exponent of 1", rsa_with(json!({"e": "AQ"})), BAD),
+        (62, "an even exponent", rsa_with(json!({"e": "AQAC"})), BAD),
+        (62, "an even modulus", rsa_with(json!({"n": last(bytes(&rsa, "n"), |byte| byte & 0xfe)})), BAD),
+        (62, "a modulus of the flawed generator", rsa_with(json!({"n": b64(&roca())})), BAD),
+        (62, "a point off the curve", ec_with(json!({"y": last(bytes(&jwk, "y"), |byte| byte ^ 1)})), BAD),
+        (62, "the point at zero", ec_with(json!({"x": b64(&[0; 32]), "y": b64(&[0; 32])})), BAD),
+        (62, "another curve's name", ec_with(json!({"crv": "P-384"})), BAD),
+        (62, "no curve", ec_with(json!({"crv": null})), BAD),
+        (62, "a short x", ec_with(json!({"x": b64(&bytes(&jwk, "x")[1..])})), BAD),
+        (62, "a long x", ec_with(json!({"x": b64(&[&[0][..], &bytes(&jwk, "x")].concat())})), BAD),
+    ];
+    let upstream = Upstream::start();
+    let mut issuers = Vec::new();
+    let workspace = Workspace::new(upstream.address());
+    for (index, (_, _, jwk, _)) in rows.iter().enumerate() {
+        let file = format!("set-{index}.json");
+        workspace.write(&file, &json!({"keys": [jwk, beside.public_jwk()]}).to_string());
+        issuers.push(with(&entry(&format!("issuer-{index}"), &format!("https://issuer-{index}.test"), "-"), json!({"jwks": {"file": file}})));
+    }
+    let sidecar = Sidecar::start(&workspace.set("/issuers", json!(issuers)));
+    let mut table = Table::new(&sidecar, &upstream);
+    for (index, (case, what, jwk, expect)) in rows.iter().enumerate() {
+        let issuer = format!("https://issuer-{index}.test");
+        let claims = with(&reader(), json!({"iss": issuer}));
+        let named = Map::from_iter([("kid".to_owned(), json!("odd"))]);
+        let key = if jwk["kty"] == "RSA" { &KEYS.rs } else { &odd };
+        table.row(*case, what, &bearer("GET", TARGET, &key.sign_jwt(named, &claims)), *expect);
+        table.row(*case, &format!("{what}: the key beside it"), &signed(&beside, &issuer), Forwarded);
+        // Left out, not merely of no use for this signature.
+        let used = if matches!(expect, Forwarded) { 2 } else { 1 };
+        let metric = format!("portcullis_jwks_keys{{issuer=\"issuer-{index}\"}} {used}\n");
+        if !get(sidecar.telemetry(), "/metrics", "").text().contains(&metric) {
+            table.fault(*case, what, "another number of keys is used");
+        }
+    }
+    table.finish();
+}
+
+/// Case 71: keys come from their issuer alone. What somebody writes into Redis about them is never asked for.
+#[test]
+fn no_key_comes_from_redis() {
+    let (upstream, redis) = (Upstream::start(), Redis::start());
+    let attacker = SigningKey::generate(Algorithm::Es256, "theirs").unwrap();
+    let poison = jwks(&[&attacker]).to_string();
+    for key in ["jwks", "jwks:local", "portcullis:jwks", "portcullis:jwks:local", &format!("jwks:{ISSUER}"), &format!("portcullis:jwks:{ISSUER}")] {
+        redis.set(key, &poison);
+    }
+    let sidecar = Sidecar::start(&with_sessions(&upstream, &redis.url()));
+    let mut table = Table::new(&sidecar, &upstream);
+    table.row(71, "signed by a key that stands in Redis", &signed(&attacker, ISSUER), BAD);
+    let ours = Map::from_iter([("kid".to_owned(), json!("es-1"))]);
+    table.token(71, "the same under our id", &attacker.sign_jwt(ours, &reader()), BAD);
+    redis.open_session("s-rita", "rita", 1);
+    table.token(71, "signed by the issuer", &KEYS.token(&reader()), Forwarded);
+    table.finish();
+    assert_eq!(redis.calls("get"), 0, "something was read that is no session");
 }

@@ -23,6 +23,8 @@ mod claims;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod decision_cache;

@@ -1,5 +1,6 @@
 //! The native decision API: single, batch, and everything that is not a question.
 
+use crate::harness::cases;
 use crate::harness::http1::{Answer, Client, exchange, get, post};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::upstream::Upstream;
@@ -295,6 +296,7 @@ fn telemetry_stands_apart() {
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.text().contains(holds), "{path}: {}", answer.text());
         assert_eq!(get(sidecar.proxy(), path, "").code(), "route_not_mapped", "{path}");
+        cases::held(196, "403 route_not_mapped");
     }
     assert_eq!(get(sidecar.telemetry(), "/v1/revision", "").status, 404);
     upstream.assert_untouched();

@@ -1,7 +1,9 @@
 //! Rate limits of routes: by address before a token is looked at, by principal after.
 
+use crate::harness::cases;
 use crate::harness::envoy::{Envoy, Mode};
-use crate::harness::http1::{Answer, exchange};
+use crate::harness::http1::{Answer, Client, exchange};
+use crate::harness::redis::Redis;
 use crate::harness::sidecar::{Sidecar, command};
 use crate::harness::table::{Expect, Table, bearer, with_lines};
 use crate::harness::tokens::{KEYS, claims, reader, with};
@@ -10,6 +12,7 @@ use crate::harness::workspace::Workspace;
 use crate::user_status::metric;
 use Expect::{BadToken, Forwarded, NoCredentials, Refused};
 use serde_json::{Value, json};
+use std::thread;
 
 // By the hour, so that nothing comes in again while a test runs.
 
@@ -193,4 +196,73 @@ fn a_limit_that_is_none_is_told_with_its_place() {
         assert!(!output.status.success() && told.contains("routes[0].rate_limit") && told.contains(says), "{limit}: {told}");
         assert!(told.lines().any(|line| line.contains("portcullis.yaml:") && line.contains("rate_limit")), "{limit}: {told}");
     }
+}
+
+/// Case 192: what is counted is counted here, so no store can be down; an outage beside it neither opens nor closes a route.
+#[test]
+fn limits_hold_while_redis_is_down() {
+    let (upstream, redis) = (Upstream::start(), Redis::stopped());
+    let section = json!({"url": redis.url(), "timeout": "1s", "connect_timeout": "1s"});
+    let workspace = workspace(&upstream, &json!({"address": "3/h"})).set("/redis", section).set("/issuers/0/session", json!("redis"));
+    let sidecar = Sidecar::start(&workspace);
+    let mut table = Table::new(&sidecar, &upstream);
+    let login = with_lines("POST", "/v1/auth/login", "Content-Length: 0\r\n");
+    for _ in 0..5 {
+        table.row(192, "a login within the limit", &login, Forwarded);
+    }
+    table.row(192, "one too many", &login, OVER);
+    let token = KEYS.token(&reader());
+    for _ in 0..3 {
+        table.token(192, "within the limit, and nobody knows of the session", &token, Refused(503, "session_store_unavailable"));
+    }
+    table.token(192, "one too many, before anybody is asked", &token, OVER);
+    table.finish();
+}
+
+/// Case 193: more addresses than there is room for. A route has no fewer than a thousand places; who finds none shares one count
+/// with the others who found none, so that the flood shuts itself out, not those who were there before.
+#[test]
+fn a_flood_of_addresses_is_counted_in_bounded_memory() {
+    let upstream = Upstream::start();
+    let mut routes: Vec<Value> = (0..499).map(|n| json!({"match": format!("POST /v1/auth/{n}"), "public": true, "rate_limit": "2/h"})).collect();
+    routes.push(json!({"match": "POST /v1/auth/login", "public": true, "rate_limit": "2/h"}));
+    routes.push(json!({"match": "* /public/{*rest}", "public": true}));
+    let workspace = Workspace::new(upstream.address()).set("/routes", json!(routes)).set("/forwarded", json!({"trusted_peers": ["127.0.0.0/8"]}));
+    let sidecar = Sidecar::start(&workspace);
+    let from = |address: &str| with_lines("POST", "/v1/auth/login", &format!("X-Forwarded-For: {address}\r\nContent-Length: 0\r\n"));
+    let mut table = Table::new(&sidecar, &upstream);
+    table.row(193, "somebody before the flood", &from("192.0.2.1"), Forwarded);
+    let before = sidecar.resident_kib();
+    let addresses: Vec<String> = (0..6000).map(|n| format!("2001:db8:{:x}:{:x}::1", n / 200, n % 200)).collect();
+    let shut_out: usize = thread::scope(|scope| {
+        let flood: Vec<_> = addresses
+            .chunks(1500)
+            .map(|some| {
+                let (sidecar, from) = (&sidecar, &from);
+                scope.spawn(move || {
+                    let mut client = Client::connect(sidecar.proxy());
+                    let mut over = 0;
+                    for address in some {
+                        let status = client.send(&from(address)).answer().unwrap().status;
+                        assert!(status == 200 || status == 429, "{status}");
+                        if status == 429 {
+                            // A refusal ends its connection.
+                            client = Client::connect(sidecar.proxy());
+                            over += 1;
+                        }
+                    }
+                    over
+                })
+            })
+            .collect();
+        flood.into_iter().map(|one| one.join().unwrap()).sum()
+    });
+    assert!(shut_out > 4000, "{shut_out} of 6000 found no place");
+    cases::held(193, "429 rate_limited");
+    let grown = sidecar.resident_kib().saturating_sub(before);
+    assert!(grown < 16 * 1024, "grew by {grown} KiB");
+    table.row(193, "the one from before", &from("192.0.2.1"), Forwarded);
+    table.row(193, "the one from before, too often", &from("192.0.2.1"), OVER);
+    table.row(193, "somebody behind the flood", &from("198.51.100.1"), OVER);
+    table.finish();
 }

@@ -1,5 +1,6 @@
 //! Nothing that a caller keeps secret is written anywhere: not to logs, metrics or answers.
 
+use crate::harness::cases;
 use crate::harness::http1::{exchange, get};
 use crate::harness::sidecar::{Sidecar, assert_no_token, command};
 use crate::harness::table::{bearer, with_lines};
@@ -58,6 +59,7 @@ fn no_secret_is_written() {
         }
     }
     assert!(sidecar.stdout().contains("\"decision\""), "the decision log was there to be searched");
+    cases::held(194, "written nowhere");
 }
 
 /// Case 195: what a client says cannot write a line of its own into the log.
@@ -79,4 +81,5 @@ fn a_line_of_the_log_cannot_be_forged() {
         events += 1;
     }
     assert!(events >= 2, "{}", sidecar.stdout());
+    cases::held(195, "one line, escaped");
 }

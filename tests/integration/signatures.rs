@@ -11,6 +11,7 @@ use crate::harness::workspace::Workspace;
 use Expect::{BadToken, Forwarded};
 use aws_lc_rs::signature::{RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256};
 use serde_json::{Map, Value, json};
+use std::net::TcpListener;
 
 const BAD: Expect = BadToken("invalid_token");
 
@@ -149,6 +150,26 @@ fn algorithm_and_signature() {
     table.token(46, "an embedded key", &KEYS.stranger.sign_jwt(object(embedded), &reader()), BAD);
     let embedded = json!({"jwk": KEYS.stranger.public_jwk()});
     table.token(46, "an embedded key beside our id", &KEYS.stranger.sign_jwt(object(embedded), &reader()), BAD);
+    // Nobody may be asked for a key that a token names.
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("http://{}/keys.json", elsewhere.local_addr().unwrap());
+    for (what, header) in
+        [("jku", json!({"jku": place})), ("x5u", json!({"x5u": place})), ("both, and no key id", json!({"kid": null, "jku": place, "x5u": place}))]
+    {
+        table.token(47, &format!("{what}, the key at that place"), &KEYS.stranger.sign_jwt(object(header.clone()), &reader()), BAD);
+        table.token(47, &format!("{what} beside an honest signature"), &KEYS.with_header(header, &reader()), BAD);
+    }
+    elsewhere.set_nonblocking(true).unwrap();
+    if elsewhere.accept().is_ok() {
+        table.fault(47, "jku or x5u", "somebody went there");
+    }
+    let thumbprint = b64(&[7; 32]);
+    for (what, header) in
+        [("x5c", json!({"x5c": ["MIIB"]})), ("x5t", json!({"x5t": "AAAA"})), ("x5t#S256", json!({"x5t#S256": thumbprint})), ("x5c, no list", json!({"x5c": 1}))]
+    {
+        table.token(48, &format!("{what}, our signature"), &KEYS.with_header(header.clone(), &reader()), Forwarded);
+        table.token(48, &format!("{what}, another's signature"), &KEYS.stranger.sign_jwt(object(header), &reader()), BAD);
+    }
     table.token(49, "no key id", &KEYS.with_header(json!({"kid": null}), &reader()), BAD);
     for kid in [json!(1), json!(""), json!("../../dev/null"), json!("es-1\u{0}"), json!("*"), json!("x".repeat(4096))] {
         table.token(50, "a hostile key id", &KEYS.with_header(json!({"kid": kid}), &reader()), BAD);

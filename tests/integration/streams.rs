@@ -11,7 +11,7 @@ use crate::harness::table::with_lines;
 use crate::harness::tokens::{KEYS, claims, now, with};
 use crate::harness::upstream::{Exchange, Upstream};
 use crate::harness::workspace::Workspace;
-use crate::harness::{PATIENCE, http2, until};
+use crate::harness::{PATIENCE, cases, http2, until};
 use crate::websockets::{asking, echo, echoes, open, with_upgrades};
 use http_body_util::BodyExt as _;
 use identity::Standing;
@@ -167,6 +167,7 @@ fn everything_ends_with_the_right_to_it() {
         let (took, told) = opened.ended(since, limit);
         assert!(took < limit, "{name}: {took:?}");
         assert_eq!(told, status, "{name}");
+        cases::held(160, "ended within 30 s");
         until("the account", PATIENCE, || (sidecar.stdout().lines().filter(|line| line.contains(&format!("\"{code}\""))).count() >= 3).then_some(()));
     }
     assert!(stayed.is_open(), "somebody else's");
@@ -387,9 +388,23 @@ fn an_announcement_reaches_every_instance() {
         assert_eq!(status(sidecar, &token), 200, "known for a while");
     }
     // What cannot be read, and what is about another pool, changes nothing.
-    for other in ["garbage", r#"{"pool":"us-east-1_other","user":"rita"}"#] {
+    // Nor is a name a pattern: case 130.
+    let asked = cognito.asked();
+    for other in ["garbage", r#"{"pool":"us-east-1_other","user":"rita"}"#, r#"{"subject":"*"}"#, r#"{"subject":"ri?a"}"#] {
         redis.ask(&["PUBLISH", CHANNEL, other]);
     }
+    for pattern in ["*", "ri*", "ri?a", "[a-z]ita", ""] {
+        announce(&redis, pattern);
+    }
+    announce(&redis, "marker");
+    cognito.disable("marker");
+    let marker = KEYS.token(&claims("marker", &["reader"]));
+    for sidecar in &instances {
+        assert_eq!(status(sidecar, &marker), 403, "what was announced has been read");
+        assert_eq!(status(sidecar, &token), 200, "a pattern reached somebody");
+    }
+    assert!(cognito.asked() <= asked + 2, "the pool was asked about more than the marker");
+    cases::held(130, "nobody else forgotten");
     announce(&redis, "rita");
     let since = Instant::now();
     for (sidecar, mut tunnel) in instances.iter().zip(tunnels) {

@@ -40,7 +40,11 @@ const READ_LIMIT: Duration = Duration::from_secs(20);
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// A client on a connection that is there.
+    pub(crate) fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(READ_LIMIT)).unwrap();
         stream.set_write_timeout(Some(READ_LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();

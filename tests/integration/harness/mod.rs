@@ -1,5 +1,6 @@
 //! What the tables share: the real binary, an upstream that records every byte, raw clients and hostile tokens.
 
+pub(crate) mod cases;
 pub(crate) mod cognito;
 pub(crate) mod envoy;
 pub(crate) mod http1;

@@ -3,7 +3,7 @@
 use super::http1::{Answer, Client};
 use super::sidecar::Sidecar;
 use super::upstream::{Request, Upstream};
-use super::{PATIENCE, until};
+use super::{PATIENCE, cases, until};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -83,6 +83,11 @@ impl<'a> Table<'a> {
             }
             _ => {}
         }
+        if faults.is_empty()
+            && let Err(error) = cases::record(case, &expect.answer(answer.as_ref().ok()))
+        {
+            faults.push(error);
+        }
         self.note(case, what, input, answer.as_ref(), &faults);
         seen
     }
@@ -142,6 +147,19 @@ impl<'a> Table<'a> {
 // === impl Expect ===
 
 impl Expect {
+    /// What the catalogue calls it.
+    fn answer(self, answer: Option<&Answer>) -> String {
+        match self {
+            Expect::Forwarded => cases::FORWARDED.to_owned(),
+            Expect::NoCredentials => "401 missing_token".to_owned(),
+            Expect::BadToken(code) => format!("401 {code}"),
+            Expect::Refused(status, code) | Expect::Closed(status, code) => format!("{status} {code}"),
+            Expect::ClosedWith(_) => answer.map_or_else(String::new, |answer| format!("{} {}", answer.status, answer.code())),
+            Expect::Denied => "denied".to_owned(),
+            Expect::Aborted => "aborted".to_owned(),
+        }
+    }
+
     fn must_close(self) -> bool {
         matches!(self, Expect::Closed(..) | Expect::ClosedWith(_) | Expect::Aborted)
     }
