@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cedar_policy::Decision;
 use cedar_policy_core::ast::{
-    ActionConstraint, Context, Effect, Expr, Policy, PolicySet, Template,
+    ActionConstraint, Context, Effect, EntityType, Expr, Policy, PolicySet, Template,
 };
 use cedar_policy_core::entities::err::EntitiesError;
 use cedar_policy_core::evaluator::EvaluationError;
@@ -71,6 +71,10 @@ pub(crate) struct Asked<'q> {
     pub(crate) principal: Cow<'q, Uid>,
     pub(crate) action: Cow<'q, Uid>,
     pub(crate) resource: Cow<'q, Uid>,
+    /// The types of principal and resource, as the question has them: where the names lie that are
+    /// stored, nothing else is looked at.
+    pub(crate) principal_kind: &'q EntityType,
+    pub(crate) resource_kind: &'q EntityType,
     pub(crate) context: &'q Context,
 }
 
@@ -255,17 +259,17 @@ impl Engine {
 
     /// The constraints that a question meets.
     fn met_by(&self, asked: &Asked<'_>, view: &View<'_>) -> Met {
-        let met = |axis: &Axis, uid: &Uid| {
+        let met = |axis: &Axis, uid: &Uid, kind| {
             let above = match axis.looks_up() {
                 true => view.entity(uid).map(Stored::ancestors).unwrap_or_default(),
                 false => &[],
             };
-            axis.met_by(uid, above)
+            axis.met_by(uid, kind, above)
         };
         Met {
-            principal: met(&self.principals, &asked.principal),
-            action: met(&self.actions, &asked.action),
-            resource: met(&self.resources, &asked.resource),
+            principal: met(&self.principals, &asked.principal, asked.principal_kind),
+            action: met(&self.actions, &asked.action, asked.action.kind()),
+            resource: met(&self.resources, &asked.resource, asked.resource_kind),
         }
     }
 

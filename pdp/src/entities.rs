@@ -35,7 +35,7 @@ const FEW: usize = 16;
 /// cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Entities {
-    by_uid: Trie<Arc<Stored>>,
+    by_uid: Trie<Kept>,
     /// Who is directly below whom, whether or not the one above is stored.
     below: Trie<Brood>,
     order: Order,
@@ -45,6 +45,13 @@ pub(crate) struct Entities {
     typed: bool,
     sum: Sum,
     revision: Arc<str>,
+}
+
+/// An entity where the search for it ends. It lies elsewhere, and is not looked at before its hash.
+#[derive(Debug, Clone)]
+struct Kept {
+    hash: u64,
+    stored: Arc<Stored>,
 }
 
 /// The entities directly below one.
@@ -117,7 +124,7 @@ impl Entities {
             if !(typed && draft.uid.is_action()) {
                 sum.add(&draft);
             }
-            Arc::new(draft.with(lineage))
+            Kept::from(draft.with(lineage))
         });
         Ok(Self {
             by_uid: Trie::new(stored.collect()),
@@ -191,6 +198,7 @@ impl Entities {
             Some(_) => self.by_uid.get(uid).cloned(),
             None => self.by_uid.remove(uid),
         };
+        let old = old.map(|kept| kept.stored);
         match (&old, &put) {
             (None, None) => return false,
             (None, Some(_)) => self.order.insert(uid),
@@ -222,7 +230,7 @@ impl Entities {
                 // Until it is computed.
                 _ => Arc::new(Lineage::new(draft.parents.to_vec(), Vec::new())),
             };
-            self.by_uid.insert(Arc::new(draft.with(lineage)));
+            self.by_uid.insert(Kept::from(draft.with(lineage)));
         }
         !stays
     }
@@ -233,7 +241,7 @@ impl Entities {
         let mut waiting = moved;
         let mut stored = Vec::new();
         while let Some(uid) = waiting.pop() {
-            stored.extend(self.by_uid.get(&uid).cloned());
+            stored.extend(self.by_uid.get(&uid).map(|kept| Arc::clone(&kept.stored)));
             let below = self.below.get(&uid).map(|brood| brood.children.iter());
             for child in below.into_iter().flatten() {
                 if affected.insert(child.clone()) {
@@ -252,7 +260,7 @@ impl Entities {
         drop(nodes);
         for (stored, lineage) in stored.into_iter().zip(lineages) {
             if *stored.lineage != *lineage {
-                self.by_uid.insert(Arc::new(stored.below(lineage)));
+                self.by_uid.insert(Kept::from(stored.below(lineage)));
             }
         }
         Ok(())
@@ -281,14 +289,14 @@ impl Entities {
     }
 
     pub(crate) fn get(&self, uid: &Uid) -> Option<&Stored> {
-        self.by_uid.get(uid).map(|stored| &**stored)
+        self.by_uid.get(uid).map(|kept| &*kept.stored)
     }
 
     pub(crate) fn find(&self, uid: &EntityUID) -> Option<&Stored> {
-        let stored = self
+        let kept = self
             .by_uid
-            .find(Uid::hash_of(uid), |stored| stored.uid.is(uid));
-        stored.map(|stored| &**stored)
+            .find(Uid::hash_of(uid), |kept| kept.stored.is(uid));
+        kept.map(|kept| &*kept.stored)
     }
 
     /// The name, shared with what is stored under it or below it.
@@ -300,10 +308,14 @@ impl Entities {
     /// The names as they lie here, where there is or is meant to be an entity that bears them.
     pub(crate) fn names<const N: usize>(&self, uids: [&EntityUID; N]) -> [Cow<'_, Uid>; N] {
         let wanted = uids.map(|uid| (Uid::hash_of(uid), uid));
-        let stored = |uid: &&EntityUID, stored: &Arc<Stored>| stored.uid.is(uid);
-        let mut found = self.by_uid.find_each(&wanted, stored).into_iter();
+        let is = |uid: &&EntityUID, kept: &Kept| kept.stored.is(uid);
+        let found = self.by_uid.find_each(&wanted, is);
+        for kept in found.iter().flatten() {
+            kept.stored.touch();
+        }
+        let mut found = found.into_iter();
         wanted.map(|(hash, uid)| match found.next().flatten() {
-            Some(stored) => Cow::Borrowed(&stored.uid),
+            Some(kept) => Cow::Borrowed(&kept.stored.uid),
             None => match self.below.find(hash, |brood| brood.parent.is(uid)) {
                 Some(brood) => Cow::Borrowed(&brood.parent),
                 None => Cow::Owned(Uid::of(uid)),
@@ -314,7 +326,7 @@ impl Entities {
     /// The name as it is shared here, if there is or is meant to be an entity that bears it.
     pub(crate) fn shared(&self, uid: &Uid) -> Option<&Uid> {
         match self.by_uid.get(uid) {
-            Some(stored) => Some(&stored.uid),
+            Some(kept) => Some(&kept.stored.uid),
             None => self.below.get(uid).map(|brood| &brood.parent),
         }
     }
@@ -331,7 +343,7 @@ impl Entities {
 
     /// Every entity, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Stored> {
-        self.by_uid.iter().map(|stored| &**stored)
+        self.by_uid.iter().map(|kept| &*kept.stored)
     }
 
     /// Whether an entity is an action of the schema, which is no part of what is stored.
@@ -394,7 +406,7 @@ struct Unmoved<'a> {
 
 impl Others for Unmoved<'_> {
     fn lineage(&self, uid: &Uid) -> Option<&Arc<Lineage>> {
-        Some(&self.entities.by_uid.get(uid)?.lineage)
+        Some(&self.entities.get(uid)?.lineage)
     }
 
     fn of_sibling(&self, parents: &[Uid]) -> Option<&Arc<Lineage>> {
@@ -402,20 +414,37 @@ impl Others for Unmoved<'_> {
         let siblings = brood.children.iter().take(ASKED_SIBLINGS);
         let mut siblings = siblings.filter(|uid| !self.affected.contains(uid));
         let sibling = siblings.find_map(|uid| {
-            let sibling = self.entities.by_uid.get(uid)?;
+            let sibling = self.entities.get(uid)?;
             (sibling.parents() == parents).then_some(sibling)
         })?;
         Some(&sibling.lineage)
     }
 }
 
-impl Named for Arc<Stored> {
+impl From<Stored> for Kept {
+    fn from(stored: Stored) -> Self {
+        Self {
+            hash: stored.uid.hash(),
+            stored: Arc::new(stored),
+        }
+    }
+}
+
+impl Named for Kept {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
     fn uid(&self) -> &Uid {
-        &self.uid
+        &self.stored.uid
     }
 }
 
 impl Named for Brood {
+    fn hash(&self) -> u64 {
+        self.parent.hash()
+    }
+
     fn uid(&self) -> &Uid {
         &self.parent
     }

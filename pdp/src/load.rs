@@ -115,7 +115,6 @@ pub(crate) struct Made {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum MadeEntities {
     /// Those that are stored.
     Same,

@@ -334,6 +334,8 @@ impl Snapshot {
             principal,
             action,
             resource,
+            principal_kind: question.principal.as_ref().entity_type(),
+            resource_kind: question.resource.as_ref().entity_type(),
             context: question.context.as_ref(),
         };
         if let Err(message) = self.check(question, &asked) {

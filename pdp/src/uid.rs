@@ -76,6 +76,11 @@ impl Uid {
         &self.name.id
     }
 
+    /// Type and id, as they are shared.
+    pub(crate) fn parts(&self) -> (&Arc<EntityType>, &SmolStr) {
+        (&self.name.kind, &self.name.id)
+    }
+
     /// The hash that it was made with: the same for equal names, in this process.
     pub(crate) fn hash(&self) -> u64 {
         self.hash

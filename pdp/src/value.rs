@@ -4,6 +4,8 @@
 //! texts and a second copy of every set. They are equal, and in the same order, exactly when Cedar's
 //! are.
 
+mod attributes;
+
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use cedar_policy_core::ast;
 use smol_str::SmolStr;
 
+pub(crate) use self::attributes::Attributes;
 use crate::uid::Uid;
 
 /// A value. Cheap to copy: what is large is shared.

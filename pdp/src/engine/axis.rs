@@ -171,17 +171,18 @@ impl Axis {
         self.named.get_key_value(uid).map(|(uid, _)| uid)
     }
 
-    /// Every constraint that an entity meets.
+    /// Every constraint that an entity of a type meets.
     pub(super) fn met_by<'a>(
         &self,
         uid: &'a Uid,
+        kind: &EntityType,
         ancestors: impl IntoIterator<Item = &'a Uid>,
     ) -> Met {
         let mut met = Met::new();
         met.push(ANY);
         let kind = match self.kinds.is_empty() {
             true => None,
-            false => self.kinds.get(uid.kind()),
+            false => self.kinds.get(kind),
         };
         met.extend(kind.and_then(|kind| kind.is).map(NonZeroU32::get));
         let kind = kind.map(|kind| kind.number);

@@ -80,8 +80,8 @@ impl RequestCheck {
         let (Some(applies), ast::Context::Value(context)) = (applies, asked.context) else {
             return false;
         };
-        applies.principals.contains(asked.principal.kind())
-            && applies.resources.contains(asked.resource.kind())
+        applies.principals.contains(asked.principal_kind)
+            && applies.resources.contains(asked.resource_kind)
             && applies.context.fit(context)
     }
 }

@@ -225,6 +225,8 @@ fn the_tallest_programs_take_less_stack_than_is_set_aside() {
                         principal: Cow::Borrowed(&uid),
                         action: Cow::Borrowed(&uid),
                         resource: Cow::Borrowed(&uid),
+                        principal_kind: uid.kind(),
+                        resource_kind: uid.kind(),
                         context: &context,
                     };
                     let entities = crate::entities::Entities::default();
@@ -301,6 +303,8 @@ fn asked(question: &Question) -> Asked<'_> {
         principal: Cow::Owned(Uid::of(question.principal.as_ref())),
         action: Cow::Owned(Uid::of(question.action.as_ref())),
         resource: Cow::Owned(Uid::of(question.resource.as_ref())),
+        principal_kind: question.principal.as_ref().entity_type(),
+        resource_kind: question.resource.as_ref().entity_type(),
         context: question.context.as_ref(),
     }
 }

@@ -1,16 +1,24 @@
 //! A map from names to what bears them, of which every version stays as it is.
 //!
-//! A tree that is found its way through by the hash of a name, five bits a level. A change copies
-//! the few nodes on its way and shares all others with the version before, so that it costs the
-//! same whatever the map holds, and whoever still reads the older version is not disturbed.
+//! A tree that is found its way through by the hash of a name, five bits a level, down to short lists
+//! that are sorted by hash. A change copies the few nodes on its way and shares all others with the
+//! version before, so that it costs the same whatever the map holds, and whoever still reads the older
+//! version is not disturbed.
+//!
+//! Among a million items a search waits for memory. The nodes down to the lists are small enough to be
+//! in the processor's caches, a list is searched where the item must be about, as hashes are spread
+//! evenly, and what is wrong is told by the hash, without a look at the item.
 
+use std::array;
 use std::slice;
 use std::sync::Arc;
 
 use crate::uid::Uid;
 
-/// What a [`Trie`] holds.
+/// What a [`Trie`] holds. Its hash lies in the list, beside where the rest of it is.
 pub(super) trait Named: Clone {
+    fn hash(&self) -> u64;
+
     fn uid(&self) -> &Uid;
 }
 
@@ -22,36 +30,38 @@ pub(super) struct Trie<T> {
 }
 
 #[derive(Debug, Clone)]
-struct Node<T> {
-    /// Which of the 32 ways there are; their slots stand in the same order.
-    ways: u32,
-    slots: Arc<[Slot<T>]>,
-}
-
-#[derive(Debug, Clone)]
-enum Slot<T> {
-    One(T),
-    More(Node<T>),
-    /// Those with the very same hash, of which there is hardly ever more than one.
-    Clash(Arc<[T]>),
+enum Node<T> {
+    /// Sorted by hash. No longer than [`MOST`], but on the [`DEEPEST`] level.
+    List(Arc<[T]>),
+    Fork(Arc<[Node<T>; WAYS]>),
 }
 
 /// All that a [`Trie`] holds, in no order.
 #[derive(Debug)]
 pub(super) struct Iter<'a, T> {
-    nodes: Vec<slice::Iter<'a, Slot<T>>>,
-    clash: slice::Iter<'a, T>,
+    nodes: Vec<slice::Iter<'a, Node<T>>>,
+    list: slice::Iter<'a, T>,
 }
 
 /// Bits of a hash that one level takes.
 const BITS: u32 = 5;
+
+/// Ways that a fork has.
+const WAYS: usize = 1 << BITS;
+
+/// Items that a list holds before it becomes a fork. A fork becomes a list again when half as many are
+/// left, so that one item that comes and goes does not change it each time.
+const MOST: usize = 64;
+
+/// The level of the lists that are never forked: no bits of a hash are left for it.
+const DEEPEST: u32 = u64::BITS / BITS;
 
 // === impl Trie ===
 
 impl<T: Named> Trie<T> {
     /// Of items that all have different names.
     pub(super) fn new(mut items: Vec<T>) -> Self {
-        items.sort_unstable_by_key(|item| item.uid().hash());
+        items.sort_unstable_by_key(Named::hash);
         Self {
             len: items.len(),
             root: Node::new(&items, 0),
@@ -72,16 +82,8 @@ impl<T: Named> Trie<T> {
 
     /// The item with this hash of which `is` holds.
     pub(super) fn find(&self, hash: u64, is: impl Fn(&T) -> bool) -> Option<&T> {
-        let mut node = &self.root;
-        let mut level = 0;
-        loop {
-            match node.slot(way(hash, level))? {
-                Slot::One(item) => return is(item).then_some(item),
-                Slot::More(next) => node = next,
-                Slot::Clash(items) => return items.iter().find(|item| is(item)),
-            }
-            level += 1;
-        }
+        let [found] = self.find_each(&[(hash, ())], |(), item| is(item));
+        found
     }
 
     /// [`find`](Self::find) for several at once. Among many items each step waits for memory; side by
@@ -91,40 +93,33 @@ impl<T: Named> Trie<T> {
         wanted: &[(u64, K); N],
         is: impl Fn(&K, &T) -> bool,
     ) -> [Option<&T>; N] {
-        let mut nodes = [Some(&self.root); N];
-        let mut slots: [Option<&Slot<T>>; N] = [None; N];
-        let mut level = 0;
-        while nodes.iter().any(Option::is_some) {
-            for ((node, slot), (hash, _)) in nodes.iter_mut().zip(&mut slots).zip(wanted) {
-                let here = node.take().and_then(|node| node.slot(way(*hash, level)));
-                match here {
-                    Some(Slot::More(next)) => *node = Some(next),
-                    Some(_) => *slot = here,
-                    None => {}
+        let mut nodes = [(&self.root, 0); N];
+        let mut further = true;
+        while further {
+            further = false;
+            for ((node, level), (hash, _)) in nodes.iter_mut().zip(wanted) {
+                if let Node::Fork(ways) = node
+                    && let Some(next) = ways.get(way(*hash, *level))
+                {
+                    (*node, *level, further) = (next, *level + 1, true);
                 }
             }
-            level += 1;
         }
-        // Hashes come first, for all of them, and then texts.
-        let mut likely = [None; N];
-        for ((item, slot), (hash, key)) in likely.iter_mut().zip(slots).zip(wanted) {
-            *item = match slot {
-                Some(Slot::One(item)) if item.uid().hash() == *hash => Some(item),
-                Some(Slot::Clash(items)) => items.iter().find(|item| is(key, item)),
-                _ => None,
-            };
+        // Hashes come first, for all of them, and then what the items are.
+        let mut likely: [&[T]; N] = [&[]; N];
+        for ((likely, (node, level)), (hash, _)) in likely.iter_mut().zip(nodes).zip(wanted) {
+            *likely = node.of_hash(*hash, level);
         }
         let mut found = [None; N];
-        for ((found, item), (_, key)) in found.iter_mut().zip(likely).zip(wanted) {
-            *found = item.filter(|item| is(key, item));
+        for ((found, likely), (_, key)) in found.iter_mut().zip(likely).zip(wanted) {
+            *found = likely.iter().find(|item| is(key, item));
         }
         found
     }
 
     /// Takes an item in, and hands out the one that had its name before.
     pub(super) fn insert(&mut self, item: T) -> Option<T> {
-        let mut before = None;
-        self.root = self.root.with(item, 0, &mut before);
+        let before = self.root.insert(item, 0);
         if before.is_none() {
             self.len += 1;
         }
@@ -132,18 +127,17 @@ impl<T: Named> Trie<T> {
     }
 
     pub(super) fn remove(&mut self, uid: &Uid) -> Option<T> {
-        let mut removed = None;
-        if let Some(root) = self.root.without(uid, 0, &mut removed) {
-            self.root = root;
-            self.len -= 1;
-        }
-        removed
+        // For nothing, nothing is copied.
+        let removed = self.get(uid)?.clone();
+        self.root.remove(uid, 0);
+        self.len -= 1;
+        Some(removed)
     }
 
     pub(super) fn iter(&self) -> Iter<'_, T> {
         Iter {
-            nodes: vec![self.root.slots.iter()],
-            clash: [].iter(),
+            nodes: vec![slice::from_ref(&self.root).iter()],
+            list: [].iter(),
         }
     }
 }
@@ -159,128 +153,76 @@ impl<T: Named> Default for Trie<T> {
 impl<T: Named> Node<T> {
     /// Of items that are sorted by hash, and whose hashes are the same above `level`.
     fn new(items: &[T], level: u32) -> Self {
-        let mut ways = 0;
-        let runs = items.chunk_by(|a, b| way(a.uid().hash(), level) == way(b.uid().hash(), level));
-        let slots = runs.filter_map(|run| {
-            let first = run.first()?;
-            let hash = first.uid().hash();
-            ways |= way(hash, level);
-            Some(match run {
-                [one] => Slot::One(one.clone()),
-                same if same.iter().all(|item| item.uid().hash() == hash) => {
-                    Slot::Clash(same.into())
-                }
-                more => Slot::More(Self::new(more, level + 1)),
-            })
-        });
-        Self {
-            slots: slots.collect(),
-            ways,
+        if items.len() <= MOST || level == DEEPEST {
+            return Self::List(items.into());
+        }
+        let mut rest = items;
+        Self::Fork(Arc::new(array::from_fn(|at| {
+            let these = rest.partition_point(|item| way(item.hash(), level) <= at);
+            let (these, others) = rest.split_at(these);
+            rest = others;
+            Self::new(these, level + 1)
+        })))
+    }
+
+    /// The items of a list with this hash, of which there is hardly ever more than one.
+    fn of_hash(&self, hash: u64, level: u32) -> &[T] {
+        let Self::List(items) = self else {
+            return &[];
+        };
+        let from = first_from(items, hash, level);
+        let items = items.get(from..).unwrap_or_default();
+        let same = items.iter().take_while(|item| item.hash() == hash).count();
+        items.get(..same).unwrap_or_default()
+    }
+
+    fn insert(&mut self, item: T, level: u32) -> Option<T> {
+        match self {
+            Self::Fork(ways) => {
+                let next = Arc::make_mut(ways).get_mut(way(item.hash(), level))?;
+                next.insert(item, level + 1)
+            }
+            Self::List(items) => {
+                let hash = item.hash();
+                let (head, tail) = items.split_at(first_from(items, hash, level));
+                let mut same = tail.iter().take_while(|other| other.hash() == hash);
+                let taken = same.position(|other| other.uid() == item.uid());
+                let Some(taken) = taken else {
+                    let mut more = Vec::with_capacity(items.len() + 1);
+                    more.extend_from_slice(head);
+                    more.push(item);
+                    more.extend_from_slice(tail);
+                    *self = Self::new(&more, level);
+                    return None;
+                };
+                let at = head.len() + taken;
+                let place = Arc::make_mut(items).get_mut(at)?;
+                Some(std::mem::replace(place, item))
+            }
         }
     }
 
-    fn slot(&self, way: u32) -> Option<&Slot<T>> {
-        if self.ways & way == 0 {
-            return None;
-        }
-        self.slots.get(self.place(way))
-    }
-
-    /// Where the slot of a way stands, or would stand.
-    fn place(&self, way: u32) -> usize {
-        (self.ways & (way - 1)).count_ones() as usize
-    }
-
-    fn with(&self, item: T, level: u32, before: &mut Option<T>) -> Self {
-        let hash = item.uid().hash();
-        let way = way(hash, level);
-        let slot = match self.slot(way) {
-            None => Slot::One(item),
-            Some(Slot::One(other)) if other.uid() == item.uid() => {
-                *before = Some(other.clone());
-                Slot::One(item)
+    /// Takes out what bears this name.
+    fn remove(&mut self, uid: &Uid, level: u32) {
+        match self {
+            Self::List(items) => {
+                let is = |item: &T| item.hash() == uid.hash() && item.uid() == uid;
+                *items = items.iter().filter(|item| !is(item)).cloned().collect();
             }
-            Some(Slot::One(other)) => {
-                let theirs = other.uid().hash();
-                fork((Slot::One(other.clone()), theirs), (item, hash), level + 1)
-            }
-            Some(Slot::More(node)) => Slot::More(node.with(item, level + 1, before)),
-            Some(Slot::Clash(others)) => match others.first().map(|other| other.uid().hash()) {
-                Some(theirs) if theirs != hash => fork(
-                    (Slot::Clash(Arc::clone(others)), theirs),
-                    (item, hash),
-                    level + 1,
-                ),
-                _ => {
-                    let same = |other: &&T| other.uid() == item.uid();
-                    *before = others.iter().find(same).cloned();
-                    let others = others.iter().filter(|other| !same(other)).cloned();
-                    let mut all: Vec<T> = others.collect();
-                    all.push(item);
-                    Slot::Clash(all.into())
+            Self::Fork(ways) => {
+                if let Some(next) = Arc::make_mut(ways).get_mut(way(uid.hash(), level)) {
+                    next.remove(uid, level + 1);
                 }
-            },
-        };
-        self.put(way, slot)
-    }
-
-    /// `None` when there is no such item.
-    fn without(&self, uid: &Uid, level: u32, removed: &mut Option<T>) -> Option<Self> {
-        let way = way(uid.hash(), level);
-        let slot = match self.slot(way)? {
-            Slot::One(item) if item.uid() == uid => {
-                *removed = Some(item.clone());
-                None
-            }
-            Slot::One(_) => return None,
-            Slot::More(node) => {
-                let node = node.without(uid, level + 1, removed)?;
-                // What no longer needs a level of its own does not keep it.
-                match &*node.slots {
-                    [] => None,
-                    [Slot::One(item)] => Some(Slot::One(item.clone())),
-                    [Slot::Clash(items)] => Some(Slot::Clash(Arc::clone(items))),
-                    _ => Some(Slot::More(node)),
+                let lists = ways.iter().map(|node| match node {
+                    Self::List(items) => Some(&**items),
+                    Self::Fork(_) => None,
+                });
+                if let Some(lists) = lists.collect::<Option<Vec<&[T]>>>()
+                    && lists.iter().map(|items| items.len()).sum::<usize>() <= MOST / 2
+                {
+                    *self = Self::List(lists.concat().into());
                 }
             }
-            Slot::Clash(items) => {
-                *removed = Some(items.iter().find(|item| item.uid() == uid)?.clone());
-                let others = items.iter().filter(|item| item.uid() != uid).cloned();
-                match &*others.collect::<Vec<T>>() {
-                    [] => None,
-                    [one] => Some(Slot::One(one.clone())),
-                    more => Some(Slot::Clash(more.into())),
-                }
-            }
-        };
-        Some(match slot {
-            Some(slot) => self.put(way, slot),
-            None => {
-                let gone = self.place(way);
-                let others = self.slots.iter().enumerate();
-                Self {
-                    ways: self.ways & !way,
-                    slots: others
-                        .filter(|(at, _)| *at != gone)
-                        .map(|(_, slot)| slot.clone())
-                        .collect(),
-                }
-            }
-        })
-    }
-
-    /// The node with another slot on a way.
-    fn put(&self, way: u32, slot: Slot<T>) -> Self {
-        let at = self.place(way);
-        let (head, tail) = self.slots.split_at(at.min(self.slots.len()));
-        let tail = tail.get(usize::from(self.ways & way != 0)..);
-        let mut slots = Vec::with_capacity(self.slots.len() + 1);
-        slots.extend_from_slice(head);
-        slots.push(slot);
-        slots.extend_from_slice(tail.unwrap_or_default());
-        Self {
-            ways: self.ways | way,
-            slots: slots.into(),
         }
     }
 }
@@ -290,13 +232,12 @@ impl<'a, T> Iterator for Iter<'a, T> {
 
     fn next(&mut self) -> Option<&'a T> {
         loop {
-            if let Some(item) = self.clash.next() {
+            if let Some(item) = self.list.next() {
                 return Some(item);
             }
             match self.nodes.last_mut()?.next() {
-                Some(Slot::One(item)) => return Some(item),
-                Some(Slot::More(node)) => self.nodes.push(node.slots.iter()),
-                Some(Slot::Clash(items)) => self.clash = items.iter(),
+                Some(Node::List(items)) => self.list = items.iter(),
+                Some(Node::Fork(ways)) => self.nodes.push(ways.iter()),
                 None => {
                     self.nodes.pop();
                 }
@@ -306,120 +247,33 @@ impl<'a, T> Iterator for Iter<'a, T> {
 }
 
 impl Named for Uid {
+    fn hash(&self) -> u64 {
+        Self::hash(self)
+    }
+
     fn uid(&self) -> &Uid {
         self
     }
 }
 
-/// The way of a hash on a level, as the one bit that stands for it. From the highest bits down, so
-/// that what is sorted by hash is sorted by way.
-fn way(hash: u64, level: u32) -> u32 {
-    1 << (hash.rotate_left((level + 1) * BITS) & 31)
+/// The way of a hash on a level. From the highest bits down, so that what is sorted by hash is sorted
+/// by way.
+fn way(hash: u64, level: u32) -> usize {
+    (hash.rotate_left((level + 1) * BITS) % WAYS as u64) as usize
 }
 
-/// Two slots of different hashes below one way of the level above.
-fn fork<T: Named>(slot: (Slot<T>, u64), item: (T, u64), level: u32) -> Slot<T> {
-    let ((slot, theirs), (item, ours)) = (slot, item);
-    if theirs == ours {
-        // Then the slot is one item: a clash of the same hash is not forked.
-        let items: Vec<T> = match slot {
-            Slot::One(other) => vec![other, item],
-            Slot::Clash(others) => others.iter().cloned().chain([item]).collect(),
-            Slot::More(_) => vec![item],
-        };
-        return Slot::Clash(items.into());
+/// How many of a list's items have a smaller hash. It is looked for where it is likely to be: hashes
+/// are spread evenly over what is left of them on the list's level.
+fn first_from<T: Named>(items: &[T], hash: u64, level: u32) -> usize {
+    let share = u128::from(hash << (level * BITS));
+    let guess = (share * items.len() as u128) >> u64::BITS;
+    let (before, after) = items.split_at(usize::try_from(guess).unwrap_or_default());
+    let back = before.iter().rev().take_while(|item| item.hash() >= hash);
+    match back.count() {
+        0 => before.len() + after.iter().take_while(|item| item.hash() < hash).count(),
+        back => before.len() - back,
     }
-    let (a, b) = (way(theirs, level), way(ours, level));
-    let node = if a == b {
-        Node {
-            ways: a,
-            slots: Arc::from([fork((slot, theirs), (item, ours), level + 1)]),
-        }
-    } else {
-        let both = if a < b {
-            [slot, Slot::One(item)]
-        } else {
-            [Slot::One(item), slot]
-        };
-        Node {
-            ways: a | b,
-            slots: Arc::from(both),
-        }
-    };
-    Slot::More(node)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-    use std::sync::LazyLock;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A name whose hash is chosen, so that ways meet and hashes clash.
-    fn uid(id: u8) -> Uid {
-        static NAMES: LazyLock<Vec<Uid>> = LazyLock::new(|| {
-            let hash = |id: u8| match id % 4 {
-                0 => u64::from(id),
-                1 => u64::from(id) << 56,
-                2 => 7,
-                _ => u64::from(id % 16) << 60 | 7,
-            };
-            let ids = 0..=u8::MAX;
-            ids.map(|id| Uid::with_hash("U", &id.to_string(), hash(id)))
-                .collect()
-        });
-        NAMES[usize::from(id)].clone()
-    }
-
-    #[derive(Debug, Clone, PartialEq)]
-    struct Item(Uid, u32);
-
-    impl Named for Item {
-        fn uid(&self) -> &Uid {
-            &self.0
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn it_is_a_map(
-            first in prop::collection::btree_map(any::<u8>(), any::<u32>(), 0..40),
-            changes in prop::collection::vec((any::<u8>(), any::<Option<u32>>()), 0..80),
-        ) {
-            let items = first.iter().map(|(id, n)| Item(uid(*id), *n)).collect();
-            let mut trie = Trie::new(items);
-            let mut map: HashMap<u8, u32> = first.into_iter().collect();
-            for (id, change) in changes {
-                let (old, held) = (trie.clone(), map.clone());
-                let (before, expected) = match change {
-                    Some(n) => (trie.insert(Item(uid(id), n)), map.insert(id, n)),
-                    None => (trie.remove(&uid(id)), map.remove(&id)),
-                };
-                prop_assert_eq!(before.map(|item| item.1), expected);
-                for (trie, map) in [(&trie, &map), (&old, &held)] {
-                    prop_assert_eq!(trie.len(), map.len());
-                    prop_assert_eq!(trie.is_empty(), map.is_empty());
-                    prop_assert_eq!(trie.iter().count(), map.len());
-                    for id in 0..=u8::MAX {
-                        prop_assert_eq!(trie.get(&uid(id)).map(|item| item.1), map.get(&id).copied());
-                        let both = [id, id.wrapping_mul(7)];
-                        let wanted = both.map(|id| (uid(id).hash(), uid(id)));
-                        let found = trie.find_each(&wanted, |uid, item| item.0 == *uid);
-                        let expected = both.map(|id| map.get(&id).copied());
-                        prop_assert_eq!(found.map(|item| item.map(|item| item.1)), expected);
-                    }
-                }
-            }
-            // Emptied, it is as if nothing had ever been in it.
-            for id in map.into_keys() {
-                prop_assert!(trie.remove(&uid(id)).is_some());
-            }
-            prop_assert_eq!(trie.root.slots.len(), 0);
-        }
-    }
-}
+mod tests;

@@ -121,3 +121,28 @@ fn names_are_found_wherever_they_stand() {
 fn a_value_takes_little_room() {
     assert!(size_of::<Value>() <= 24, "{}", size_of::<Value>());
 }
+
+#[test]
+fn attributes_are_those_of_the_record_they_are_made_of() {
+    let pair = |n: i64| (SmolStr::from(format!("k{n}")), Value::Long(n));
+    for count in 0..8 {
+        let record = Record::new((0..count).map(pair));
+        let attributes = Attributes::from(&record);
+        assert!(attributes.are(&record));
+        assert_eq!(Record::from(&attributes), record);
+        assert!(attributes.iter().eq(record.iter()));
+        for n in 0..9 {
+            let key = format!("k{n}");
+            assert_eq!(attributes.get(&key), record.get(&key));
+        }
+        for other in [count + 1, count.wrapping_sub(1).max(0), 8] {
+            let other = Record::new((0..other).map(pair));
+            assert_eq!(attributes.are(&other), record == other);
+            assert_eq!(attributes == Attributes::from(&other), record == other);
+        }
+        let mut changed = Record::new((0..count).map(|n| (pair(n).0, Value::Bool(true))));
+        assert_eq!(attributes.are(&changed), count == 0);
+        changed = Record::new((1..=count).map(pair));
+        assert_eq!(attributes.are(&changed), count == 0);
+    }
+}

@@ -131,6 +131,8 @@ fn what_surely_fits_cedar_accepts_and_most_of_what_it_accepts_surely_fits() {
             principal: Cow::Owned(Uid::of(principal.as_ref())),
             action: Cow::Owned(Uid::of(action.as_ref())),
             resource: Cow::Owned(Uid::of(resource.as_ref())),
+            principal_kind: principal.as_ref().entity_type(),
+            resource_kind: resource.as_ref().entity_type(),
             context: context.as_ref(),
         });
         let request = Request::new(

@@ -220,19 +220,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the principal's ancestors are missed",
         fault: InMet(|look, met| {
-            met.principal = look.engine.principals.met_by(&look.asked.principal, []);
+            met.principal =
+                look.engine
+                    .principals
+                    .met_by(&look.asked.principal, look.asked.principal_kind, []);
         }),
     },
     Mutant {
         name: "the action's groups are missed",
         fault: InMet(|look, met| {
-            met.action = look.engine.actions.met_by(&look.asked.action, []);
+            met.action =
+                look.engine
+                    .actions
+                    .met_by(&look.asked.action, look.asked.action.kind(), []);
         }),
     },
     Mutant {
         name: "the resource's ancestors are missed",
         fault: InMet(|look, met| {
-            met.resource = look.engine.resources.met_by(&look.asked.resource, []);
+            met.resource =
+                look.engine
+                    .resources
+                    .met_by(&look.asked.resource, look.asked.resource_kind, []);
         }),
     },
     Mutant {
@@ -240,7 +249,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         fault: InMet(|look, met| {
             let principal = &look.asked.principal;
             let parents = look.of(principal).map(Stored::parents).unwrap_or_default();
-            met.principal = look.engine.principals.met_by(principal, parents);
+            met.principal =
+                look.engine
+                    .principals
+                    .met_by(principal, look.asked.principal_kind, parents);
         }),
     },
     Mutant {
@@ -252,7 +264,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 .above(resource)
                 .iter()
                 .filter(|uid| !parents.contains(uid));
-            met.resource = look.engine.resources.met_by(resource, beyond);
+            met.resource = look
+                .engine
+                .resources
+                .met_by(resource, look.asked.resource_kind, beyond);
         }),
     },
     Mutant {
@@ -262,7 +277,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
             let mut ancestors: Vec<&Uid> = look.above(principal).iter().collect();
             ancestors.sort_unstable();
             let ancestors = ancestors.into_iter().skip(1);
-            met.principal = look.engine.principals.met_by(principal, ancestors);
+            met.principal =
+                look.engine
+                    .principals
+                    .met_by(principal, look.asked.principal_kind, ancestors);
         }),
     },
     Mutant {
