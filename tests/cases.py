@@ -1,4 +1,7 @@
-"""Holds the catalogue to what ran: `cases.py RECORD` fails when a case of cases.md, or one of its answers, is not in RECORD."""
+"""Holds the catalogue to what ran: `cases.py RECORD` fails when a case of cases.md, or one of its answers, is not in RECORD.
+
+A line of RECORD is a case, its answer, and the test that saw it.
+"""
 
 import pathlib
 import re
@@ -12,7 +15,7 @@ expected = {
 }
 ran = set()
 for line in pathlib.Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():
-    number, answer = line.split("\t")
+    number, answer, _ = line.split("\t")
     ran.add((int(number), answer))
 
 missing = sorted(expected - ran)

@@ -10,7 +10,7 @@ use crate::harness::table::{Expect, Table};
 use crate::harness::tokens::{KEYS, claims, reader, with};
 use crate::harness::upstream::Upstream;
 use crate::harness::workspace::Workspace;
-use crate::harness::{PATIENCE, cases, until};
+use crate::harness::{PATIENCE, cases, http2, until};
 use crate::sessions::status_of;
 use Expect::{BadToken, Forwarded, Refused};
 use serde_json::{Value, json};
@@ -214,6 +214,38 @@ fn the_wire_to_the_pool_is_spoilt() {
             (status == 200).then_some(())
         });
     }
+}
+
+/// Case 118: a thousand first requests of one user at once, on one instance.
+#[test]
+fn a_thousand_requests_are_one_question() {
+    let (upstream, cognito) = (Upstream::start(), Cognito::start());
+    let sidecar = Sidecar::start(&with_pool(&upstream, &cognito).set("/cognito/timeout", json!("10s")));
+    cognito.set(Mood::Stalled);
+    // Somebody whom the pool knows and no policy lets in, so that nothing but the question is waited for.
+    let token = KEYS.token(&claims("rita", &[]));
+    let (target, bearer) = ("http://service/v1/documents/report", format!("Bearer {token}"));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            until("a thousand to wait", PATIENCE, || (metric(&sidecar, "portcullis_proxy_in_flight ") == 1000).then_some(()));
+            cognito.set(Mood::Good);
+        });
+        http2::runtime().block_on(async {
+            let mut asked = tokio::task::JoinSet::new();
+            for _ in 0..10 {
+                let sender = http2::connect(sidecar.proxy()).await;
+                for _ in 0..100 {
+                    let (mut sender, request) = (sender.clone(), http::Request::get(target).header("authorization", &bearer));
+                    let request = request.body(http2::full("")).unwrap();
+                    asked.spawn(async move { http2::ask(&mut sender, request).await.status });
+                }
+            }
+            assert!(asked.join_all().await.into_iter().all(|status| status == 403));
+        });
+    });
+    assert_eq!(cognito.asked(), 1);
+    upstream.assert_untouched();
+    cases::held(118, "one question");
 }
 
 /// Case 118 over two instances: a burst of first requests of one user is one question to the pool.

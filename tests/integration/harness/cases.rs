@@ -33,7 +33,8 @@ pub(crate) fn record(case: u16, answer: &str) -> Result<(), String> {
     if let Some(path) = std::env::var_os("PORTCULLIS_CASES") {
         // One write of one line, which other threads' come before or after.
         let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
-        file.write_all(format!("{case}\t{answer}\n").as_bytes()).unwrap();
+        let test = std::thread::current().name().unwrap_or("a thread of a test").to_owned();
+        file.write_all(format!("{case}\t{answer}\t{test}\n").as_bytes()).unwrap();
     }
     Ok(())
 }
