@@ -40,6 +40,15 @@ impl Fortress {
         Ok(Self { root, key, folder })
     }
 
+    /// The set of keys that the issuer publishes, with some more.
+    #[must_use]
+    pub fn keys(&self, more: &[&SigningKey]) -> String {
+        let all: Vec<&SigningKey> = std::iter::once(&self.key)
+            .chain(more.iter().copied())
+            .collect();
+        dev_issuer::jwks(&all).to_string()
+    }
+
     /// Where configurations are written.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -90,6 +99,12 @@ impl Fortress {
     /// A token of this user, with these claims besides.
     #[must_use]
     pub fn token(&self, user: &str, more: &[(&str, Value)]) -> String {
+        self.token_by(&self.key, user, more)
+    }
+
+    /// The same, signed by another key.
+    #[must_use]
+    pub fn token_by(&self, key: &SigningKey, user: &str, more: &[(&str, Value)]) -> String {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -103,7 +118,7 @@ impl Fortress {
                 .map(|(name, value)| ((*name).to_owned(), value.clone()));
             claims.extend(more);
         }
-        self.key.sign_jwt(Map::new(), &claims)
+        key.sign_jwt(Map::new(), &claims)
     }
 }
 
