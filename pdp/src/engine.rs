@@ -75,6 +75,9 @@ pub(crate) struct Asked<'q> {
     /// stored, nothing else is looked at.
     pub(crate) principal_kind: &'q EntityType,
     pub(crate) resource_kind: &'q EntityType,
+    /// Principal and resource as they are stored, where they have been looked up already.
+    pub(crate) principal_stored: Option<&'q Stored>,
+    pub(crate) resource_stored: Option<&'q Stored>,
     pub(crate) context: &'q Context,
 }
 
@@ -261,7 +264,10 @@ impl Engine {
     fn met_by(&self, asked: &Asked<'_>, view: &View<'_>) -> Met {
         let met = |axis: &Axis, uid: &Uid, kind| {
             let above = match axis.looks_up() {
-                true => view.entity(uid).map(Stored::ancestors).unwrap_or_default(),
+                true => asked
+                    .entity(uid, view)
+                    .map(Stored::ancestors)
+                    .unwrap_or_default(),
                 false => &[],
             };
             axis.met_by(uid, kind, above)
@@ -290,6 +296,22 @@ impl Engine {
             matching: self.index.candidates(&met),
             met,
         }
+    }
+}
+
+// === impl Asked ===
+
+impl Asked<'_> {
+    /// An entity, as the question sees it. `uid` is told by where it lies.
+    fn entity<'s>(&'s self, uid: &Uid, view: &'s View<'_>) -> Option<&'s Stored> {
+        let stored = if std::ptr::eq(uid, &*self.principal) {
+            self.principal_stored
+        } else if std::ptr::eq(uid, &*self.resource) {
+            self.resource_stored
+        } else {
+            None
+        };
+        view.entity_at_hand(uid, stored)
     }
 }
 

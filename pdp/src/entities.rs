@@ -301,12 +301,16 @@ impl Entities {
 
     /// The name, shared with what is stored under it or below it.
     pub(crate) fn name(&self, uid: &EntityUID) -> Uid {
-        let [name] = self.names([uid]);
+        let [(name, _)] = self.names([uid]);
         name.into_owned()
     }
 
-    /// The names as they lie here, where there is or is meant to be an entity that bears them.
-    pub(crate) fn names<const N: usize>(&self, uids: [&EntityUID; N]) -> [Cow<'_, Uid>; N] {
+    /// The names as they lie here, where there is or is meant to be an entity that bears them, with
+    /// the entity if it is stored.
+    pub(crate) fn names<const N: usize>(
+        &self,
+        uids: [&EntityUID; N],
+    ) -> [(Cow<'_, Uid>, Option<&Stored>); N] {
         let wanted = uids.map(|uid| (Uid::hash_of(uid), uid));
         let is = |uid: &&EntityUID, kept: &Kept| kept.stored.is(uid);
         let found = self.by_uid.find_each(&wanted, is);
@@ -315,10 +319,10 @@ impl Entities {
         }
         let mut found = found.into_iter();
         wanted.map(|(hash, uid)| match found.next().flatten() {
-            Some(kept) => Cow::Borrowed(&kept.stored.uid),
+            Some(kept) => (Cow::Borrowed(&kept.stored.uid), Some(&*kept.stored)),
             None => match self.below.find(hash, |brood| brood.parent.is(uid)) {
-                Some(brood) => Cow::Borrowed(&brood.parent),
-                None => Cow::Owned(Uid::of(uid)),
+                Some(brood) => (Cow::Borrowed(&brood.parent), None),
+                None => (Cow::Owned(Uid::of(uid)), None),
             },
         })
     }

@@ -1,6 +1,9 @@
 //! Policies, schema and entities that belong together, and the decision over them.
 
-use std::collections::{BTreeSet, HashMap};
+mod matter;
+mod rulebook;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cedar_policy::{Decision, Effect, Entity, EntityTypeName, EntityUid, PolicySet, Schema};
@@ -10,20 +13,18 @@ use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::ValidatorSchema;
 use settings::Problem;
 
-use crate::answer::{Answer, PolicyError, Revision, Source};
+use crate::answer::{Answer, PolicyError, Source};
 use crate::config::OnError;
 use crate::context_shape::ContextShape;
-use crate::engine::{self, Asked, Candidates, Digest, Engine, RequestCheck, Undigested, Verdict};
+use crate::engine::{self, Asked, Verdict};
 use crate::entities::{Entities, View};
-use crate::load::Digests;
 use crate::one_line::one_line;
-use crate::policies::Policies;
 use crate::question::Question;
 use crate::slice;
 use crate::stored_entity::StoredEntity;
-use crate::types::Types;
-use crate::uid::Uid;
-use crate::value::Naming;
+
+pub(crate) use self::matter::{Judged, Matter};
+pub(crate) use self::rulebook::{Parts, Rulebook};
 
 /// Policies, schema and entities, never changed once made. One snapshot answers one question, and
 /// says in `revision` and `entities_revision` which it was.
@@ -35,116 +36,9 @@ pub struct Snapshot {
     of_entities: Arc<[Problem]>,
 }
 
-/// Policies and schema, which stay the same while entities change.
-#[derive(Debug)]
-pub(crate) struct Rulebook {
-    pub(crate) revision: Arc<str>,
-    /// The same, for answers.
-    stamp: Revision,
-    pub(crate) sources: Digests,
-    pub(crate) policies: Policies,
-    pub(crate) schema: Option<Schema>,
-    pub(crate) types: Option<Arc<Types>>,
-    /// What policies and schema could do better; not mistakes.
-    warnings: Vec<Problem>,
-    context_shapes: HashMap<EntityUid, ContextShape>,
-    entity_shapes: HashMap<EntityTypeName, ContextShape>,
-    /// The height of the tallest policy.
-    height: usize,
-    on_error: OnError,
-    /// What requests surely fit, where they are held to the schema.
-    check: Option<RequestCheck>,
-    engine: Engine,
-}
-
 /// What questions see that bring the same entities, or why these cannot be used.
 #[derive(Debug)]
 pub struct Seen<'a>(Result<View<'a>, String>);
-
-/// A question that fits the schema, what it sees, and the policies that could match it.
-pub(crate) struct Matter<'s, 'v> {
-    snapshot: &'s Snapshot,
-    asked: Asked<'s>,
-    view: &'s mut View<'v>,
-    candidates: Candidates<'s>,
-}
-
-/// What became of a [`Matter`].
-pub(crate) enum Judged {
-    /// The policies answered.
-    Answered(Answer),
-    /// They could not be asked.
-    Refused(Answer),
-}
-
-/// What a rulebook is made of beside policies and schema.
-pub(crate) struct Parts {
-    pub(crate) revision: Arc<str>,
-    pub(crate) sources: Digests,
-    /// What the schema says of entities.
-    pub(crate) types: Option<Arc<Types>>,
-    pub(crate) warnings: Vec<Problem>,
-    /// The height of the tallest policy.
-    pub(crate) height: usize,
-    pub(crate) on_error: OnError,
-    /// Whether a request outside the schema is refused.
-    pub(crate) check_requests: bool,
-}
-
-// === impl Rulebook ===
-
-impl Rulebook {
-    /// `naming` gives the names of entities, which are those of what is stored, if anything is.
-    pub(crate) fn new(
-        policies: Policies,
-        schema: Option<Schema>,
-        parts: Parts,
-        naming: Naming<'_>,
-    ) -> Self {
-        let Parts {
-            revision,
-            sources,
-            types,
-            warnings,
-            height,
-            on_error,
-            check_requests,
-        } = parts;
-        let context_shapes = schema.iter().flat_map(|schema| {
-            schema
-                .actions()
-                .filter_map(|action| Some((action.clone(), ContextShape::of(schema, action)?)))
-        });
-        let entity_shapes = schema.iter().flat_map(|schema| {
-            schema
-                .entity_types()
-                .filter_map(|name| Some((name.clone(), ContextShape::of_entities(schema, name)?)))
-        });
-        Self {
-            context_shapes: context_shapes.collect(),
-            entity_shapes: entity_shapes.collect(),
-            engine: Engine::new(&policies, height, naming),
-            check: schema
-                .as_ref()
-                .filter(|_| check_requests)
-                .map(|schema| RequestCheck::new(schema.as_ref())),
-            stamp: Revision::from(&*revision),
-            revision,
-            sources,
-            policies,
-            schema,
-            types,
-            warnings,
-            height,
-            on_error,
-        }
-    }
-
-    /// The name as it is shared here, if a policy's scope names it.
-    pub(crate) fn shared(&self, uid: &Uid) -> Option<&Uid> {
-        self.engine.shared(uid)
-    }
-}
 
 // === impl Snapshot ===
 
@@ -325,15 +219,22 @@ impl Snapshot {
         seen: &'s mut Seen<'v>,
     ) -> Result<Matter<'s, 'v>, Answer> {
         let entities = &self.entities;
-        let [principal, action, resource] = entities.names([
+        let names = entities.names([
             question.principal.as_ref(),
             question.action.as_ref(),
             question.resource.as_ref(),
         ]);
+        let [
+            (principal, principal_stored),
+            (action, _),
+            (resource, resource_stored),
+        ] = names;
         let asked = Asked {
             principal,
             action,
             resource,
+            principal_stored,
+            resource_stored,
             principal_kind: question.principal.as_ref().entity_type(),
             resource_kind: question.resource.as_ref().entity_type(),
             context: question.context.as_ref(),
@@ -428,50 +329,6 @@ impl Snapshot {
             answer.determining_policies = Vec::new();
         }
         answer
-    }
-}
-
-// === impl Matter ===
-
-impl Matter<'_, '_> {
-    /// All that the candidates can read, as one number; `dear` is what evaluating them must cost at
-    /// least, in operations, to be worth it.
-    ///
-    /// # Errors
-    /// When there is none that is worth making.
-    pub(crate) fn digest(&mut self, dear: u64) -> Result<Digest, Undigested> {
-        let failed = self.view.failure().is_some();
-        let revision = &self.snapshot.rulebook.revision;
-        let digest = self
-            .candidates
-            .digest(&self.asked, self.view, revision, dear);
-        if digest == Err(Undigested::Unseen) && !failed {
-            // The policies may well look at less.
-            self.view.begin();
-        }
-        digest
-    }
-
-    /// Evaluates the candidates.
-    pub(crate) fn judge(&self) -> Judged {
-        let verdict = self.candidates.judge(&self.asked, self.view);
-        // An entity that could not be seen was missing from the verdict.
-        let message = match (verdict, self.view.failure()) {
-            (Ok(verdict), None) => return Judged::Answered(self.snapshot.answer(verdict)),
-            (_, Some(error)) => error.to_string(),
-            (Err(error), None) => error.to_string(),
-        };
-        Judged::Refused(self.snapshot.refused(&message))
-    }
-}
-
-// === impl Judged ===
-
-impl Judged {
-    pub(crate) fn answer(self) -> Answer {
-        match self {
-            Self::Answered(answer) | Self::Refused(answer) => answer,
-        }
     }
 }
 

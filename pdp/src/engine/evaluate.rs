@@ -224,7 +224,7 @@ impl<'q> Sight<'q> {
         if let Some(looked_at) = &self.looked_at {
             looked_at.borrow_mut().push(uid.clone());
         }
-        self.view.entity(uid)
+        self.asked.entity(uid, self.view)
     }
 
     fn attribute<'s>(&'s self, of: Seen<'s>, name: &str) -> Result<Seen<'s>, AskCedar> {

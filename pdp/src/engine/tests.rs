@@ -227,6 +227,8 @@ fn the_tallest_programs_take_less_stack_than_is_set_aside() {
                         resource: Cow::Borrowed(&uid),
                         principal_kind: uid.kind(),
                         resource_kind: uid.kind(),
+                        principal_stored: None,
+                        resource_stored: None,
                         context: &context,
                     };
                     let entities = crate::entities::Entities::default();
@@ -305,6 +307,8 @@ fn asked(question: &Question) -> Asked<'_> {
         resource: Cow::Owned(Uid::of(question.resource.as_ref())),
         principal_kind: question.principal.as_ref().entity_type(),
         resource_kind: question.resource.as_ref().entity_type(),
+        principal_stored: None,
+        resource_stored: None,
         context: question.context.as_ref(),
     }
 }

@@ -163,6 +163,19 @@ impl<'a> View<'a> {
         }
     }
 
+    /// [`entity`](Self::entity), where the stored one of this name may be at hand, which saves the
+    /// search for it.
+    pub(crate) fn entity_at_hand<'s>(
+        &'s self,
+        uid: &Uid,
+        stored: Option<&'s Stored>,
+    ) -> Option<&'s Stored> {
+        match stored {
+            Some(stored) if self.given.is_empty() => Some(stored),
+            _ => self.entity(uid),
+        }
+    }
+
     /// What went wrong while entities were looked at. The answer that was found must then not be
     /// used, because an entity was missing from it.
     pub(crate) fn failure(&self) -> Option<&ViewError> {

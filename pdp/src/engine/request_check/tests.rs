@@ -133,6 +133,8 @@ fn what_surely_fits_cedar_accepts_and_most_of_what_it_accepts_surely_fits() {
             resource: Cow::Owned(Uid::of(resource.as_ref())),
             principal_kind: principal.as_ref().entity_type(),
             resource_kind: resource.as_ref().entity_type(),
+            principal_stored: None,
+            resource_stored: None,
             context: context.as_ref(),
         });
         let request = Request::new(
