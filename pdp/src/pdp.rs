@@ -226,8 +226,14 @@ impl Pdp {
 
     /// Has Cedar's own authorizer make this share of the decisions again from now on: 0 for none, 1
     /// for all. Where it disagrees the answer is Deny.
+    ///
+    /// Cedar needs every link as it has them; they are made here, and later where policies are
+    /// loaded, and not when a decision is first verified.
     pub fn verify(&self, share: f64) {
         self.verifier.set_share(share);
+        if self.verifier.is_on() {
+            self.snapshot().rulebook().policies.whole();
+        }
     }
 
     /// Counts one page of a search for subjects, resources or actions (`sought`).
@@ -326,6 +332,9 @@ impl Pdp {
                 return self.fail(problems);
             }
         };
+        if self.verifier.is_on() {
+            made.rulebook.policies.whole();
+        }
         let entities = scan.entities.clone();
         looked.judged = Some(scan);
         self.verified();

@@ -97,6 +97,12 @@ impl Policies {
         })
     }
 
+    /// Whether [`whole`](Self::whole) has nothing left to make.
+    #[cfg(test)]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.links.is_empty() || self.whole.get().is_some()
+    }
+
     /// The effect and the annotations of a policy.
     pub(crate) fn describe(&self, id: &str) -> Option<(Effect, Vec<(&str, &str)>)> {
         if let Some(policy) = self.written.policy(&PolicyId::new(id)) {

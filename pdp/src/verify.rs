@@ -67,6 +67,11 @@ impl Verifier {
         self.share.store(share, Ordering::Relaxed);
     }
 
+    /// Whether any are verified.
+    pub(crate) fn is_on(&self) -> bool {
+        self.share.load(Ordering::Relaxed) > 0
+    }
+
     /// The answer, if Cedar agrees or is not asked this time.
     ///
     /// # Errors

@@ -531,6 +531,33 @@ fn only_what_changed_is_made_again() {
 }
 
 #[test]
+fn cedar_has_its_links_before_a_decision_is_verified() {
+    let link = |id: &str| {
+        format!(
+            r#"{{"templates":{{}},"staticPolicies":{{}},"templateLinks":[{{"templateId":"t","newId":"{id}",
+                "values":{{"?principal":{{"__entity":{{"type":"User","id":"a"}}}}}}}}]}}"#
+        )
+    };
+    let (folder, policies) = folder();
+    fs::write(
+        policies.join("a.cedar"),
+        "@id(\"t\") permit(principal == ?principal, action, resource);",
+    )
+    .unwrap();
+    fs::write(policies.join("l.cedar.json"), link("one")).unwrap();
+    let pdp = Pdp::open(&config(&folder), &Registry::new()).unwrap();
+    let made = || pdp.snapshot().rulebook().policies.is_whole();
+    pdp.verify(0.0);
+    assert!(!made());
+    pdp.verify(1.0);
+    assert!(made());
+    fs::write(policies.join("l.cedar.json"), link("two")).unwrap();
+    pdp.refresh();
+    assert!(made());
+    assert_eq!(decide(&pdp).determining_policies, [Arc::<str>::from("two")]);
+}
+
+#[test]
 fn whoever_reads_last_need_not_free_what_decided_before() {
     let (folder, pdp) = with_entities(&format!("[{}]", member("a", "staff")));
     let retired = || pdp.looked.lock().unwrap().retired.len();
