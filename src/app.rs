@@ -149,7 +149,10 @@ impl Bound {
                         continue;
                     };
                     let service = GrpcService::new(checker).await?;
-                    let serving = listener.serve(service, ext_authz::refuse_grpc, drain);
+                    let serving =
+                        listener
+                            .with_small_answers()
+                            .serve(service, ext_authz::refuse_grpc, drain);
                     servers.spawn(serving.instrument(span));
                 }
                 ("ext_authz_http", _) => {
@@ -157,7 +160,10 @@ impl Bound {
                         continue;
                     };
                     let service = HttpService::new(checker);
-                    let serving = listener.serve(service, ext_authz::refuse_http, drain);
+                    let serving =
+                        listener
+                            .with_small_answers()
+                            .serve(service, ext_authz::refuse_http, drain);
                     servers.spawn(serving.instrument(span));
                 }
                 ("decisions", _) => {

@@ -74,6 +74,12 @@ pin_project! {
 /// sent. So HTTP/2 gets it in pieces that do not outgrow what a stream may buffer anyway.
 pub(crate) const H2_PIECE: usize = 32 * 1024;
 
+/// Pieces that h2 copies behind the frames before them, where it is told that this is better ([`Calm::copying`]): those
+/// shorter than 1 KiB.
+///
+/// [`Calm::copying`]: crate::calm::Calm::copying
+pub(crate) const H2_COPIED: usize = 1000;
+
 /// A body that took longer than its timeout in all must have come at this many bytes a second.
 const MIN_BYTES_PER_SECOND: u64 = 256;
 

@@ -25,6 +25,7 @@ pub(crate) struct Calm<I> {
     state: State,
     floods: IntCounter,
     alarm: Alarm,
+    copying: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +61,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Calm<I> {
             state: State::Open,
             floods,
             alarm: Alarm::default(),
+            copying: false,
+        }
+    }
+
+    /// The same, taking everything as one piece of memory. Of a stream that takes several pieces h2 believes that they cost
+    /// nothing, and has every body of 256 bytes or more written by itself, right behind its head; of any other it copies
+    /// those below 1 KiB, and writes what has come together.
+    pub(crate) fn copying(self) -> Self {
+        Self {
+            copying: true,
+            ..self
         }
     }
 
@@ -202,7 +214,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Calm<I> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        !self.copying && self.io.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

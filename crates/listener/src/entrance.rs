@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use crate::body::{H2_PIECE, RequestBody, ResponseBody};
+use crate::body::{RequestBody, ResponseBody};
 use crate::connection::Connection;
 use crate::metrics::ListenerMetrics;
 use crate::stall;
@@ -44,6 +44,8 @@ pub(crate) struct Entrance<S, B> {
     pub(crate) connection: Arc<Connection>,
     pub(crate) peer: Peer,
     pub(crate) version: Version,
+    /// In pieces no longer than this a body goes to HTTP/2, in bytes.
+    pub(crate) piece: usize,
     pub(crate) calls: AtomicU64,
 }
 
@@ -68,6 +70,7 @@ pin_project! {
             connection: Option<Arc<Connection>>,
             // The request asked to leave HTTP, so that nothing after it is one.
             last: bool,
+            max_piece: usize,
         },
     }
 }
@@ -145,12 +148,16 @@ where
             self.house.limits.body_bytes.0,
             self.house.timeouts.body.0,
         );
-        let connection = (self.version == Version::Http1).then(|| self.connection.clone());
+        let (connection, max_piece) = match self.version {
+            Version::Http1 => (Some(self.connection.clone()), usize::MAX),
+            Version::Http2 => (None, self.piece),
+        };
         Answer::Asked {
             call: Some(self.service.call(Request::from_parts(parts, body))),
             ticket: Some(ticket),
             connection,
             last,
+            max_piece,
         }
     }
 
@@ -193,6 +200,7 @@ where
                 ticket,
                 connection,
                 last,
+                max_piece,
             } => {
                 let Some(future) = call.as_mut().as_pin_mut() else {
                     return Poll::Pending;
@@ -211,8 +219,7 @@ where
                         close_after(response.headers_mut());
                     }
                 }
-                let max_piece = connection.as_ref().map_or(H2_PIECE, |_| usize::MAX);
-                (Some(response), max_piece, ticket.take())
+                (Some(response), *max_piece, ticket.take())
             }
         };
         match response {

@@ -32,6 +32,7 @@ pub struct Listener {
     address: Address,
     connections: Arc<Semaphore>,
     house: Arc<House>,
+    small_answers: bool,
 }
 
 /// Who sent a request; among the extensions of each.
@@ -79,7 +80,18 @@ impl Listener {
                 timeouts,
                 metrics: metrics.of(name),
             }),
+            small_answers: false,
         })
+    }
+
+    /// The same for a service whose answers are a kilobyte or two: over HTTP/2 those that are ready together are copied
+    /// together and written at once, instead of each by itself.
+    #[must_use]
+    pub fn with_small_answers(self) -> Self {
+        Self {
+            small_answers: true,
+            ..self
+        }
     }
 
     /// Where it listens; port 0 is resolved.
@@ -114,6 +126,7 @@ impl Listener {
                 house: self.house.clone(),
                 drain: drain.clone(),
                 tasks: tasks.clone(),
+                small_answers: self.small_answers,
             };
             let peer = Peer {
                 address,

@@ -2,8 +2,11 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use crate::body::{H2_COPIED, H2_PIECE};
 use crate::calm::Calm;
 use crate::connection::Connection;
 use crate::drain::Drain;
@@ -36,6 +40,8 @@ pub(crate) struct Server<S, B> {
     pub(crate) drain: Drain,
     /// Where the streams of HTTP/2 connections run.
     pub(crate) tasks: TaskTracker,
+    /// Answers over HTTP/2 are worth copying to have them written together.
+    pub(crate) small_answers: bool,
 }
 
 /// Once the drain has started, an idle connection may bring one more request for this long: its client may have
@@ -156,10 +162,13 @@ where
     async fn http2(self, socket: Socket, prefix: Bytes, peer: Peer, connection: Arc<Connection>) {
         let (limits, timeouts) = (&self.house.limits, &self.house.timeouts);
         let (idle, header) = (timeouts.idle.0, timeouts.header.0);
-        let transport = Calm::new(
-            Transport::new(socket, prefix, timeouts.write.0),
-            self.house.metrics.floods.clone(),
-        );
+        let socket = Transport::new(socket, prefix, timeouts.write.0);
+        let floods = self.house.metrics.floods.clone();
+        let transport = if self.small_answers {
+            Calm::new(socket, floods).copying()
+        } else {
+            Calm::new(socket, floods)
+        };
         let head_bytes = u32::try_from(limits.header_bytes.0).unwrap_or(u32::MAX);
         let mut builder = http2::Builder::new(Streams {
             tasks: self.tasks.clone(),
@@ -188,7 +197,7 @@ where
         loop {
             tokio::select! {
                 biased;
-                end = served.as_mut() => return report(end),
+                end = behind_streams(served.as_mut()) => return report(end),
                 _ = signaled.as_mut(), if !closing => {
                     closing = true;
                     served.as_mut().graceful_shutdown();
@@ -217,9 +226,30 @@ where
             connection,
             peer,
             version,
+            piece: if self.small_answers {
+                H2_COPIED
+            } else {
+                H2_PIECE
+            },
             calls: AtomicU64::new(0),
         }
     }
+}
+
+/// Lets everything that can run now run before `connection`. A stream that has its answer wakes the connection, which would
+/// be next, before all other streams, and would write this one answer; so it waits for one turn, and writes all that there are.
+async fn behind_streams<F: Future>(mut connection: Pin<&mut F>) -> F::Output {
+    let mut waited = false;
+    poll_fn(|cx| {
+        waited = !waited;
+        if waited {
+            // From within its own turn a task is woken to the end of the queue.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// No one connection gets more than its share of the places among requests in flight.

@@ -160,6 +160,7 @@ async fn serve_in(left: VecDeque<Vec<u8>>) -> Seen {
             listener: "test",
         },
         version: Version::Http1,
+        piece: usize::MAX,
         calls: AtomicU64::new(0),
     };
     let served = http1::Builder::new()
