@@ -3,7 +3,7 @@
 //! Envoy lets a request pass on 200 and on nothing else, and takes a 5xx for an error. So a failure of ours is a 403 here.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,8 +47,10 @@ impl Service<Request<RequestBody>> for HttpService {
 
     fn call(&self, request: Request<RequestBody>) -> Self::Future {
         let checker = Arc::clone(&self.0);
-        let work = async move { checker.check_http(request).await.map(Full::new) };
-        Box::pin(async move { Ok(deadline::outright(work, broken).await) })
+        Box::pin(async move {
+            let work = pin!(checker.check_http(request));
+            Ok(deadline::outright(work, broken).await.map(Full::new))
+        })
     }
 }
 
@@ -60,8 +62,8 @@ pub fn refuse(fault: Fault) -> Response<Full<Bytes>> {
 }
 
 /// The denial when nothing else can be said.
-fn broken() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn broken() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::FORBIDDEN;
     response
 }
@@ -93,7 +95,8 @@ impl Checker {
                 Some(original) => {
                     head.uri = original;
                     let limit = deadline::of(&head.headers, self.deadline);
-                    deadline::answered(limit, self.admit(&head, &check.client)).await
+                    let work = pin!(self.admit(&head, &check.client));
+                    deadline::answered(limit, work).await
                 }
                 None => Err(Rejection::new(Reason::RouteNotMapped)
                     .because("not below `ext_authz.path_prefix`")),

@@ -172,6 +172,16 @@ impl Issuers {
         if let Some(identity) = self.recall(&digest) {
             return Ok(identity);
         }
+        // In memory of its own: nearly all tokens are remembered, and would else carry the room for this around.
+        Box::pin(self.verify_anew(token, digest)).await
+    }
+
+    /// The token is not remembered.
+    async fn verify_anew(
+        &self,
+        token: &str,
+        digest: TokenDigest,
+    ) -> Result<Arc<Identity>, TokenError> {
         let parts = self.take_apart(token)?;
         let addressed = self.address(&parts, digest)?;
         let mut key = addressed.find_key();

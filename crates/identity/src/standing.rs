@@ -236,7 +236,8 @@ impl Standing {
         {
             return Ok(Welcome::new(None, Instant::now()));
         }
-        let outcome = self.look_up(identity, STALENESS).await;
+        // In memory of its own, which requests that ask nobody do not carry around.
+        let outcome = Box::pin(self.look_up(identity, STALENESS)).await;
         let name = outcome
             .as_ref()
             .map_or_else(|lapse| lapse.name(), |_| "active");
