@@ -124,12 +124,12 @@ impl Checker {
     }
 
     /// Logs and counts how a check ended, and says what Envoy shall do to the headers if it passed.
-    fn conclude(
+    fn conclude<'a>(
         &self,
         check: &Check<'_>,
-        head: Option<&Parts>,
+        head: Option<&'a Parts>,
         admitted: Result<Permit, Rejection>,
-    ) -> Result<Passed, Rejection> {
+    ) -> Result<Passed<'a>, Rejection> {
         let took = check.started.elapsed();
         self.metrics.seconds.observe(took.as_secs_f64());
         let rejection = admitted.as_ref().err();

@@ -7,12 +7,12 @@ use crate::headers::{REQUEST_ID, ReservedNames, set_identity};
 use crate::request_log::RequestId;
 
 /// A request that passes, and what is to be done to its headers first.
-pub(super) struct Passed {
+pub(super) struct Passed<'a> {
     pub(super) permit: Permit,
     /// To be set, in place of whatever is there.
     pub(super) set: HeaderMap,
     /// To be removed. None of those that are set, because Envoy removes last.
-    pub(super) remove: Vec<String>,
+    pub(super) remove: Vec<&'a str>,
 }
 
 /// The headers that say who is calling. Those that are not set are removed, whether or not Envoy told of them.
@@ -28,10 +28,10 @@ const OWN: [&str; 6] = [
 /// Envoy sets it itself, by its own `forward_client_cert_details`.
 const ENVOYS: &str = "x-forwarded-client-cert";
 
-impl Passed {
+impl<'a> Passed<'a> {
     pub(super) fn new(
         permit: Permit,
-        received: Option<&HeaderMap>,
+        received: Option<&'a HeaderMap>,
         reserved: &ReservedNames,
         id: &RequestId,
     ) -> Self {
@@ -45,11 +45,9 @@ impl Passed {
         let spelled = received
             .map(http::HeaderName::as_str)
             .filter(|name| reserved.contains(name) && *name != ENVOYS && !OWN.contains(name));
-        let remove = own
-            .chain(spelled)
-            .filter(|name| !set.contains_key(*name))
-            .map(str::to_owned)
-            .collect();
+        // What is set is a handful: to look through it is less work than to look a name up.
+        let is_set = |name: &str| set.keys().any(|set| set == name);
+        let remove = own.chain(spelled).filter(|name| !is_set(name)).collect();
         Self {
             permit,
             set,

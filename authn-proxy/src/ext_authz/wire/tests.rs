@@ -1,6 +1,10 @@
 use std::collections::HashMap;
 
 use envoy_types::pb::envoy::config::core::v3::Metadata;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::Peer;
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+use envoy_types::pb::google::protobuf::{ListValue, Struct};
+use prost::Message as _;
 use serde_json::json;
 
 use super::*;
@@ -41,6 +45,17 @@ fn attributes(metadata: &serde_json::Value) -> AttributeContext {
     }
 }
 
+fn sent(attributes: AttributeContext) -> Vec<u8> {
+    let attributes = Some(attributes);
+    CheckRequest { attributes }.encode_to_vec()
+}
+
+fn has_claims(attributes: AttributeContext) -> bool {
+    let sent = sent(attributes);
+    let question = Question::read(&sent).unwrap();
+    claims(&question, &filter()).unwrap().is_some()
+}
+
 fn filter() -> JwtAuthnConfig {
     serde_json::from_value(json!({ "issuer": "a" })).unwrap()
 }
@@ -69,7 +84,7 @@ fn claims_survive_the_way_through_envoy() {
 fn one_member_of_one_namespace_is_read() {
     let payload = json!({ "payload": { "sub": "alice" } });
     let named = attributes(&json!({ "envoy.filters.http.jwt_authn": payload }));
-    assert!(claims(&named, &filter()).is_some());
+    assert!(has_claims(named.clone()));
     for other in [
         json!({}),
         json!({ "envoy.filters.http.header_to_metadata": payload }),
@@ -77,11 +92,18 @@ fn one_member_of_one_namespace_is_read() {
         json!({ "envoy.filters.http.jwt_authn": { "other": { "sub": "alice" } } }),
         json!({ "payload": payload }),
     ] {
-        assert!(claims(&attributes(&other), &filter()).is_none(), "{other}");
+        assert!(!has_claims(attributes(&other)), "{other}");
     }
     let mut of_route = named.clone();
     of_route.route_metadata_context = of_route.metadata_context.take();
-    assert!(claims(&of_route, &filter()).is_none());
+    assert!(!has_claims(of_route));
+
+    // Metadata that cannot be read is not the same as none.
+    let question = Question {
+        metadata: vec![&[0x0a, 5]],
+        ..Question::default()
+    };
+    assert_eq!(claims(&question, &filter()).map(|_| ()), Err(Malformed));
 }
 
 #[test]
@@ -94,7 +116,12 @@ fn the_peers_name_is_read_where_envoy_puts_it() {
         principal: "spiffe://td/a".to_owned(),
         ..Peer::default()
     };
-    assert_eq!(certificate(&peer(named.clone())), Some("spiffe://td/a"));
+    let certificate = |attributes| {
+        let sent = sent(attributes);
+        certificate(&Question::read(&sent).unwrap()).map(str::to_owned)
+    };
+    let found = certificate(peer(named.clone()));
+    assert_eq!(found.as_deref(), Some("spiffe://td/a"));
     let destination = AttributeContext {
         destination: Some(named),
         ..AttributeContext::default()
@@ -106,6 +133,6 @@ fn the_peers_name_is_read_where_envoy_puts_it() {
         ..Peer::default()
     };
     for nobody in [AttributeContext::default(), destination, peer(claimed)] {
-        assert_eq!(certificate(&nobody), None);
+        assert_eq!(certificate(nobody), None);
     }
 }
