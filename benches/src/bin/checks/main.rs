@@ -67,6 +67,9 @@ struct Args {
     /// Checks of the memory figure
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
     checks: u32,
+    /// Leave Envoy out: only portcullis, asked directly
+    #[arg(long)]
+    direct: bool,
     /// Exit with 3 if a figure misses what is to be reached
     #[arg(long)]
     enforce: bool,
@@ -91,7 +94,9 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<Report, Error> {
     let scene = Scene::new(&args.root)?;
     let mut report = Report::new(args.rounds, args.seconds, args.connections, args.streams);
-    through(args, &scene, &mut report).await?;
+    if !args.direct {
+        through(args, &scene, &mut report).await?;
+    }
     alone(args, &scene, &mut report).await?;
     Ok(report)
 }
