@@ -6,14 +6,14 @@ use crate::harness::moto::Moto;
 use crate::harness::redis::{Redis, Reply};
 use crate::harness::relay::{Relay, Wire};
 use crate::harness::sidecar::{Sidecar, run};
-use crate::harness::table::{Expect, Table};
+use crate::harness::table::{Expect, Table, bearer};
 use crate::harness::tokens::{KEYS, claims, reader, with};
 use crate::harness::upstream::Upstream;
 use crate::harness::workspace::Workspace;
 use crate::harness::{PATIENCE, cases, http2, until};
 use crate::sessions::status_of;
 use Expect::{BadToken, Forwarded, Refused};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -216,6 +216,34 @@ fn the_wire_to_the_pool_is_spoilt() {
     }
 }
 
+/// Cases 198, 199: the pool is asked about nobody whose token proves nothing, so that how long an answer takes tells nothing of
+/// who is known; and about nobody where nothing could come of it.
+#[test]
+fn the_pool_is_asked_last() {
+    let (upstream, cognito) = (Upstream::start(), Cognito::start());
+    let sidecar = Sidecar::start(&with_pool(&upstream, &cognito));
+    let mut table = Table::new(&sidecar, &upstream);
+    let changed = |members: Value| KEYS.token(&with(&reader(), members));
+    for (what, token, expected) in [
+        ("another's signature", KEYS.stranger.sign_jwt(Map::new(), &reader()), UNKNOWN),
+        ("another's signature, and nobody knows the user", KEYS.stranger.sign_jwt(Map::new(), &claims("nobody", &["reader"])), UNKNOWN),
+        ("another audience", changed(json!({"aud": "elsewhere"})), UNKNOWN),
+        ("expired", changed(json!({"iat": 1_600_000_000, "exp": 1_600_000_100})), BadToken("token_expired")),
+        ("no token", "x".to_owned(), UNKNOWN),
+    ] {
+        table.token(199, what, &token, expected);
+    }
+    let good = KEYS.token(&reader());
+    table.row(199, "a good token and an ambiguous path", &bearer("GET", "/v1/documents/..%2fx", &good), Refused(400, "ambiguous_path"));
+    table.row(199, "a good token and no route", &bearer("GET", "/nowhere", &good), Refused(403, "route_not_mapped"));
+    table.row(199, "a good token and a public route", &bearer("GET", "/public/x", &good), Forwarded);
+    assert_eq!(cognito.asked(), 0, "the pool was asked too early");
+    cases::held(198, "nobody asked before the signature is verified");
+    table.token(199, "a good token", &good, Forwarded);
+    assert_eq!(cognito.asked(), 1);
+    table.finish();
+}
+
 /// Case 118: a thousand first requests of one user at once, on one instance.
 #[test]
 fn a_thousand_requests_are_one_question() {
@@ -224,7 +252,7 @@ fn a_thousand_requests_are_one_question() {
     cognito.set(Mood::Stalled);
     // Somebody whom the pool knows and no policy lets in, so that nothing but the question is waited for.
     let token = KEYS.token(&claims("rita", &[]));
-    let (target, bearer) = ("http://service/v1/documents/report", format!("Bearer {token}"));
+    let (target, credentials) = ("http://service/v1/documents/report", format!("Bearer {token}"));
     thread::scope(|scope| {
         scope.spawn(|| {
             until("a thousand to wait", PATIENCE, || (metric(&sidecar, "portcullis_proxy_in_flight ") == 1000).then_some(()));
@@ -235,7 +263,7 @@ fn a_thousand_requests_are_one_question() {
             for _ in 0..10 {
                 let sender = http2::connect(sidecar.proxy()).await;
                 for _ in 0..100 {
-                    let (mut sender, request) = (sender.clone(), http::Request::get(target).header("authorization", &bearer));
+                    let (mut sender, request) = (sender.clone(), http::Request::get(target).header("authorization", &credentials));
                     let request = request.body(http2::full("")).unwrap();
                     asked.spawn(async move { http2::ask(&mut sender, request).await.status });
                 }
