@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to a running process. Only this file knows all parts.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use callers::Callers;
 use hyper::service::service_fn;
 use identity::{Issuers, Standing};
 use listener::{Drain, DrainTrigger, Listener};
+use pdp::api::{AnswerBody, DecisionApi};
 use pdp::{Authzen, Pdp};
 use prometheus::Registry;
 use settings::{Address, Problem};
@@ -177,8 +179,8 @@ impl Bound {
                     let authzen = authzen.clone().listening_at(listener.address());
                     let bearers = bearers.clone();
                     let pdp = Arc::clone(&pdp);
-                    let api = pdp::api::router(pdp, callers, limits, avp, bearers, authzen);
-                    servers.spawn(serve_api(listener, api, drain).instrument(span));
+                    let api = DecisionApi::new(pdp, callers, limits, avp, bearers, authzen);
+                    servers.spawn(serve_decisions(listener, api, drain).instrument(span));
                 }
                 _ => {
                     let api = telemetry::router(Arc::clone(&telemetry));
@@ -393,6 +395,17 @@ async fn bind(
         listeners.push((name, listener));
     }
     Ok(listeners)
+}
+
+/// Serves the decision APIs on a hardened listener.
+async fn serve_decisions(listener: Listener, api: DecisionApi, drain: Drain) {
+    let api = Arc::new(api);
+    let service = service_fn(move |request: http::Request<listener::RequestBody>| {
+        let api = Arc::clone(&api);
+        async move { Ok::<_, Infallible>(api.call(request).await) }
+    });
+    let faults = |fault| proxy::refuse(fault).map(|body| AnswerBody::Right(Body::new(body)));
+    listener.serve(service, faults, drain).await;
 }
 
 /// Serves an axum router on a hardened listener; what the listener refuses gets the envelope that

@@ -175,15 +175,16 @@ impl fmt::Write for Escaped<'_> {
             return Ok(());
         }
         let mut rest = text;
-        while let Some(at) = rest.find(|c: char| c.is_control() || c == '"' || c == '\\') {
-            let (plain, special) = rest.split_at(at);
-            self.0.push_str(plain);
+        // What is before the first byte of a kind is whole characters.
+        while let Some(at) = rest.bytes().position(|byte| !plain(byte)) {
+            let (before, special) = rest.split_at(at);
+            self.0.push_str(before);
             let mut special = special.chars();
-            if let Some(c) = special.next() {
-                match c {
-                    '"' | '\\' => self.0.extend(['\\', c]),
-                    _ => write!(self.0, "\\u{:04x}", u32::from(c))?,
-                }
+            match special.next() {
+                Some(c @ ('"' | '\\')) => self.0.extend(['\\', c]),
+                Some(c) if c.is_control() => write!(self.0, "\\u{:04x}", u32::from(c))?,
+                Some(c) => self.0.push(c),
+                None => {}
             }
             rest = special.as_str();
         }

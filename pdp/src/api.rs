@@ -29,12 +29,16 @@ mod wire;
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::body::{Body, HttpBody};
+use axum::extract::State;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::{Extension, Router};
+use axum::{BoxError, Extension, Router};
 use bytes::Bytes;
 use callers::{Callers, RequestId};
+use http::{Method, Request};
+use http_body_util::{Either, Full};
+use tower_service::Service as _;
 
 use self::authzen::Authzen;
 use self::openapi::{Operation, Schemas};
@@ -46,6 +50,20 @@ pub use authzen::read_bytes as read_authzen_bytes;
 pub use avp::read_bytes as read_avp_bytes;
 pub use read::{Asked, ask, read_bytes};
 pub use refusal::Refusal;
+
+/// The decision APIs of one listener.
+///
+/// The call that is made for every request of somebody else's is answered straight, all others by a router, whose
+/// layers and boxes would cost it as much as the decision does.
+#[derive(Debug)]
+pub struct DecisionApi {
+    api: Arc<Api>,
+    callers: Callers,
+    router: Router,
+}
+
+/// The body of an answer: in one piece, or as the router's handlers made it.
+pub type AnswerBody = Either<Full<Bytes>, Body>;
 
 /// What every handler needs.
 #[derive(Debug)]
@@ -59,38 +77,95 @@ struct Api {
     openapi: Bytes,
 }
 
-/// The decision APIs. Callers are authenticated by `callers`; `bearers` is asked about tokens in questions.
-pub fn router(
-    pdp: Arc<Pdp>,
-    callers: Callers,
-    limits: ApiLimits,
-    avp: AvpApiConfig,
-    bearers: Bearers,
-    authzen: Authzen,
+// === impl DecisionApi ===
+
+impl DecisionApi {
+    /// Callers are authenticated by `callers`; `bearers` is asked about tokens in questions.
+    #[must_use]
+    pub fn new(
+        pdp: Arc<Pdp>,
+        callers: Callers,
+        limits: ApiLimits,
+        avp: AvpApiConfig,
+        bearers: Bearers,
+        authzen: Authzen,
+    ) -> Self {
+        let mut schemas = Schemas::new();
+        let own = operations(&mut schemas);
+        let authzens = authzen::operations(&mut schemas);
+        let api = Arc::new(Api {
+            pdp,
+            limits,
+            avp,
+            bearers,
+            authzen,
+            openapi: openapi::document(own.iter().chain(&authzens), schemas),
+        });
+        Self {
+            router: router(own, authzens, &api, &callers),
+            api,
+            callers,
+        }
+    }
+
+    /// Answers a request, whatever it asks for.
+    pub async fn call<B>(&self, request: Request<B>) -> Response<AnswerBody>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if request.method() == Method::POST && request.uri().path() == authorize::PATH {
+            return self.authorize(request).await;
+        }
+        let answered = self.router.clone().call(request.map(Body::new)).await;
+        answered.map_or_else(
+            |never| match never {},
+            |response| response.map(Either::Right),
+        )
+    }
+
+    /// What the router's layers and its handler do, in the same order.
+    async fn authorize<B>(&self, request: Request<B>) -> Response<AnswerBody>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let id = request_id::of(request.headers());
+        let answered = match self.callers.identify(request.headers()).await {
+            Ok(_) => authorize::answer(&self.api, &id, request).await,
+            Err(refusal) => return identified(&id, refusal.into_response(&id).map(Either::Right)),
+        };
+        let response = answered.map_or_else(
+            |refusal| refusal.into_response(&id).map(Either::Right),
+            |response| response.map(Either::Left),
+        );
+        identified(&id, response)
+    }
+}
+
+fn identified(id: &RequestId, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+    request_id::write(id, response.headers_mut());
+    response
+}
+
+fn router(
+    own: Vec<Operation>,
+    authzens: Vec<Operation>,
+    api: &Arc<Api>,
+    callers: &Callers,
 ) -> Router {
-    let mut schemas = Schemas::new();
-    let own = operations(&mut schemas);
-    let authzens = authzen::operations(&mut schemas);
-    let api = Arc::new(Api {
-        pdp,
-        limits,
-        avp,
-        bearers,
-        authzen,
-        openapi: openapi::document(own.iter().chain(&authzens), schemas),
-    });
     let own = routes(own)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Arc::clone(&api))
+        .with_state(Arc::clone(api))
         // Before any body is read: a stranger costs a header comparison.
         .layer(from_fn_with_state(callers.clone(), admit))
         // Outermost, so that a refusal carries the id too.
         .layer(from_fn(request_id::attach));
     let authzens = routes(authzens)
         .method_not_allowed_fallback(authzen::method_not_allowed)
-        .with_state(api)
-        .layer(from_fn_with_state(callers, callers::require))
+        .with_state(Arc::clone(api))
+        .layer(from_fn_with_state(callers.clone(), callers::require))
         .layer(from_fn(authzen::plain_refusal))
         .layer(from_fn(request_id::attach))
         .layer(from_fn(authzen::echo_request_id));
@@ -120,7 +195,7 @@ fn operations(schemas: &mut Schemas) -> Vec<Operation> {
 async fn admit(
     callers: State<Callers>,
     Extension(id): Extension<RequestId>,
-    request: Request,
+    request: Request<Body>,
     next: Next,
 ) -> Response {
     let is_avp = request.uri().path() == avp::PATH;

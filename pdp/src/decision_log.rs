@@ -1,7 +1,9 @@
 //! The one event that tells of a decision. What is written of it, and where, is the subscriber's.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
+
+use cedar_policy::EntityUid;
 
 use crate::answer::Answer;
 
@@ -56,32 +58,27 @@ pub struct Searched<'a> {
     pub took: Duration,
 }
 
+/// An entity in Cedar syntax, as its own `Display` writes it. That takes many small steps, which plain names need not.
+pub(crate) struct Literal<'a>(pub(crate) &'a EntityUid);
+
 // === impl Decided ===
 
 impl Decided<'_> {
     /// Tells of it.
     pub fn record(&self) {
-        if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
-            return;
-        }
         let answer = self.answer;
-        // Which policies failed, not why: a cause can quote what the question held.
-        let errors: Vec<&str> = answer
-            .errors
-            .iter()
-            .map(|error| error.policy.as_deref().unwrap_or("(question)"))
-            .collect();
+        // Nothing of this is computed where nobody listens.
         tracing::info!(
             target: TARGET,
             request_id = self.request_id,
             surface = self.surface,
-            principal = %self.principal,
-            action = %self.action,
-            resource = %self.resource,
+            principal = written(self.principal),
+            action = written(self.action),
+            resource = written(self.resource),
             decision = answer.decision_name(),
             source = answer.source.name(),
             policies = answer.determining_policies.join(","),
-            errors = errors.join(","),
+            errors = failed(answer),
             revision = &*answer.revision,
             latency_us = micros(self.took),
         );
@@ -110,6 +107,61 @@ impl Searched<'_> {
     }
 }
 
+// === impl Literal ===
+
+impl fmt::Display for Literal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (type_name, id) = (self.0.type_name(), self.0.id().unescaped());
+        let is_plain = |byte| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\'' | b'\\');
+        if !id.bytes().fold(true, |all, byte| all & is_plain(byte)) {
+            return self.0.fmt(f);
+        }
+        for part in type_name.namespace_components() {
+            f.write_str(part)?;
+            f.write_str("::")?;
+        }
+        for part in [type_name.basename(), "::\"", id, "\""] {
+            f.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+/// Most names fit at once: text that grows bit by bit is moved each time.
+fn written(name: &dyn fmt::Display) -> String {
+    let mut text = String::with_capacity(64);
+    // Memory does not fail to be written.
+    let _ = write!(text, "{name}");
+    text
+}
+
+/// Which policies failed, not why: a cause can quote what the question held.
+fn failed(answer: &Answer) -> String {
+    let policies = answer.errors.iter();
+    let policies = policies.map(|error| error.policy.as_deref().unwrap_or("(question)"));
+    policies.collect::<Vec<_>>().join(",")
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use cedar_policy::{EntityId, EntityTypeName};
+
+    use super::*;
+
+    #[test]
+    fn an_entity_is_written_as_cedar_writes_it() {
+        for type_name in ["User", "Shop::User", "A::B::C"] {
+            for id in [
+                "", "alice", "a b~", "O'Hara", "\"", "\\", "\n", "é", "\u{7f}",
+            ] {
+                let type_name: EntityTypeName = type_name.parse().unwrap();
+                let uid = EntityUid::from_type_name_and_id(type_name, EntityId::new(id));
+                assert_eq!(Literal(&uid).to_string(), uid.to_string());
+            }
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! Names as people write them, and the Cedar names that they stand for.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid};
+use foldhash::fast::RandomState;
 
 use crate::one_line::one_line;
 
@@ -21,6 +24,16 @@ pub struct NameError {
     name: String,
     kind: &'static str,
 }
+
+thread_local! {
+    /// Names of types that were read before: questions name the same few, and Cedar reads them with a regular
+    /// expression. Each thread has its own, so that none waits for another.
+    static KNOWN: RefCell<HashMap<Box<str>, EntityTypeName, RandomState>> = RefCell::default();
+}
+
+/// How many of them are kept, and how long they may be in bytes: callers choose what they write.
+const MOST_KNOWN: usize = 256;
+const LONGEST_KNOWN: usize = 128;
 
 // === impl Namespace ===
 
@@ -128,7 +141,21 @@ impl Default for Namespace {
 }
 
 fn parse_type(name: &str) -> Result<EntityTypeName, NameError> {
-    EntityTypeName::from_str(name).map_err(|_| type_error(name))
+    let parse = || EntityTypeName::from_str(name).map_err(|_| type_error(name));
+    if name.len() > LONGEST_KNOWN {
+        return parse();
+    }
+    KNOWN.with_borrow_mut(|known| {
+        if let Some(parsed) = known.get(name) {
+            return Ok(parsed.clone());
+        }
+        let parsed = parse()?;
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(name.into(), parsed.clone());
+        Ok(parsed)
+    })
 }
 
 fn type_error(name: &str) -> NameError {

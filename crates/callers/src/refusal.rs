@@ -1,7 +1,8 @@
 //! What a caller is told that is not let in.
 
-use std::fmt::{self, Write as _};
+use std::cell::RefCell;
 use std::sync::Arc;
+use std::{array, fmt};
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -68,6 +69,14 @@ struct Retry {
     retryable: bool,
     retry_after: Option<u32>,
 }
+
+thread_local! {
+    /// Random numbers for ids. To draw many costs hardly more than to draw one.
+    static DRAWN: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many are drawn together.
+const DRAWN_AHEAD: usize = 64;
 
 /// Seconds after which it may be found out what could not be.
 const RETRY_SECONDS: u32 = 5;
@@ -228,15 +237,27 @@ impl RequestId {
     /// A new id: 128 random bits in hexadecimal.
     #[must_use]
     pub fn generate() -> Self {
-        let mut bits = [0_u8; 16];
-        // It names a request and keeps nothing secret: without randomness all ids are alike, and nothing worse.
+        let number = u128::from_ne_bytes(DRAWN.with_borrow_mut(draw));
+        let digits: [u8; 32] = array::from_fn(|place| hexadecimal(number >> (124 - 4 * place)));
+        Self(str::from_utf8(&digits).unwrap_or_default().into())
+    }
+}
+
+/// Takes the next of the numbers that were drawn ahead, and draws more where none is left.
+fn draw(drawn: &mut Vec<[u8; 16]>) -> [u8; 16] {
+    if drawn.is_empty() {
+        let mut bits = [0; 16 * DRAWN_AHEAD];
+        // They name requests and keep nothing secret: without randomness all ids are alike, and nothing worse.
         let _ = aws_lc_rs::rand::fill(&mut bits);
-        let mut id = String::with_capacity(32);
-        for byte in bits {
-            // Writing to a string cannot fail.
-            let _ = write!(id, "{byte:02x}");
-        }
-        Self(id.into())
+        drawn.extend(bits.as_chunks().0);
+    }
+    drawn.pop().unwrap_or_default()
+}
+
+fn hexadecimal(number: u128) -> u8 {
+    match (number & 15) as u8 {
+        digit @ 0..=9 => b'0' + digit,
+        digit => b'a' + digit - 10,
     }
 }
 

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Extension;
-use axum::extract::{Request, State};
+use axum::body::{Body, HttpBody};
+use axum::extract::State;
 use axum::response::Response;
+use axum::{BoxError, Extension};
+use bytes::Bytes;
 use callers::RequestId;
 use cedar_policy::Entity;
+use http::Request;
+use http_body_util::Full;
 use serde_json::json;
 
 use super::openapi::{JSON, Operation, Schemas};
@@ -16,9 +20,11 @@ use super::refusal::Refusal;
 use super::wire::{AnswerBody, QuestionBody};
 use super::{Api, body, explanation, read};
 use crate::answer::Answer;
-use crate::decision_log::Decided;
+use crate::decision_log::{Decided, Literal};
 use crate::question::Question;
 use crate::snapshot::Snapshot;
+
+pub(super) const PATH: &str = "/v1/authorize";
 
 pub(super) fn operation(schemas: &mut Schemas) -> Operation {
     // Only in a batch may the three be left out.
@@ -26,7 +32,7 @@ pub(super) fn operation(schemas: &mut Schemas) -> Operation {
         "allOf": [schemas.request::<QuestionBody>(), { "required": ["principal", "action", "resource"] }],
     });
     let answer = schemas.response::<AnswerBody<'_>>();
-    Operation::post("/v1/authorize", authorize)
+    Operation::post(PATH, authorize)
         .named("authorize", "Answers one question.")
         .reads(
             JSON,
@@ -54,26 +60,36 @@ pub(super) fn operation(schemas: &mut Schemas) -> Operation {
         )
 }
 
+/// For the router, which knows the path and the methods that it does not take; what is asked here goes past it.
 async fn authorize(
     State(api): State<Arc<Api>>,
     Extension(id): Extension<RequestId>,
-    request: Request,
+    request: Request<Body>,
 ) -> Response {
     match answer(&api, &id, request).await {
-        Ok(response) => response,
+        Ok(response) => response.map(Body::new),
         Err(refusal) => refusal.into_response(&id),
     }
 }
 
-async fn answer(api: &Api, id: &RequestId, request: Request) -> Result<Response, Refusal> {
+/// Answers a question, whoever asks.
+pub(super) async fn answer<B>(
+    api: &Api,
+    id: &RequestId,
+    request: Request<B>,
+) -> Result<Response<Full<Bytes>>, Refusal>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     let bytes = body::read(request, api.limits.request_bytes).await?;
     let began = Instant::now();
     let fields: QuestionBody = read::parse_object(&bytes, api.limits.nesting)?;
     let explain = fields.explain.unwrap_or_default();
-    let snapshot = api.pdp.snapshot();
+    let snapshot = api.pdp.current();
     let answer = decide(api, &snapshot, id, fields, began)?;
-    Ok(body::json(&AnswerBody {
-        decided: explanation::body(&answer, explain.then_some(&*snapshot)),
+    Ok(body::plain_json(&AnswerBody {
+        decided: explanation::body(&answer, explain.then_some(&**snapshot)),
         revision: &answer.revision,
         request_id: &id.0,
     }))
@@ -134,9 +150,9 @@ pub(super) fn answer_to(
     Decided {
         surface,
         request_id: &id.0,
-        principal: &scope.principal,
-        action: &scope.action,
-        resource: &scope.resource,
+        principal: &Literal(&scope.principal),
+        action: &Literal(&scope.action),
+        resource: &Literal(&scope.resource),
         answer: &answer,
         took: began.elapsed(),
     }

@@ -14,14 +14,24 @@ const MAX_BYTES: usize = 128;
 /// Middleware: gives the request an id, the caller's own if it can stand in a log, and the response
 /// the same.
 pub(super) async fn attach(mut request: Request, next: Next) -> Response {
-    let id = given(request.headers()).unwrap_or_else(RequestId::generate);
+    let id = of(request.headers());
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
+    write(&id, response.headers_mut());
+    response
+}
+
+/// The id of the request with these headers.
+pub(super) fn of(headers: &HeaderMap) -> RequestId {
+    given(headers).unwrap_or_else(RequestId::generate)
+}
+
+/// Puts the id among the headers of the response.
+pub(super) fn write(id: &RequestId, headers: &mut HeaderMap) {
     // Both kinds of id are visible ASCII.
     if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert(HEADER, value);
+        headers.insert(HEADER, value);
     }
-    response
 }
 
 fn given(headers: &HeaderMap) -> Option<RequestId> {

@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use settings::{Address, ByteSize, Span};
 use tempfile::TempDir;
-use tower_service::Service as _;
 
 use super::*;
 use crate::config::{OnError, PoliciesConfig, PolicySource};
@@ -30,7 +29,7 @@ const POLICIES: &str = r#"
 pub(super) struct Served {
     _folder: TempDir,
     pub(super) pdp: Arc<Pdp>,
-    router: Router,
+    api: DecisionApi,
 }
 
 pub(super) fn serve(limits: ApiLimits) -> Served {
@@ -54,7 +53,7 @@ pub(super) fn serve_policies(schema: &str, policies: &str, limits: ApiLimits) ->
     };
     let pdp = Pdp::open(&config, &prometheus::Registry::new()).unwrap();
     let local: Address = "127.0.0.1:0".parse().unwrap();
-    let router = router(
+    let api = DecisionApi::new(
         Arc::clone(&pdp),
         Callers::new(&[], &local),
         limits,
@@ -67,7 +66,7 @@ pub(super) fn serve_policies(schema: &str, policies: &str, limits: ApiLimits) ->
     Served {
         _folder: folder,
         pdp,
-        router,
+        api,
     }
 }
 
@@ -81,7 +80,7 @@ impl Served {
         &self,
         request: Request<Body>,
     ) -> (StatusCode, http::HeaderMap, Value) {
-        let response = self.router.clone().call(request).await.unwrap();
+        let response = self.api.call(request).await;
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
@@ -504,7 +503,7 @@ async fn a_request_id_is_taken_only_if_it_can_stand_in_a_log() {
 async fn strangers_are_refused_before_their_body_is_read() {
     let served = serve(ApiLimits::default());
     let remote: Address = "0.0.0.0:8180".parse().unwrap();
-    let mut router = router(
+    let api = DecisionApi::new(
         Arc::clone(&served.pdp),
         Callers::new(&[], &remote),
         ApiLimits::default(),
@@ -519,10 +518,8 @@ async fn strangers_are_refused_before_their_body_is_read() {
         "/access/v1/evaluation",
         "/v1/nothing",
     ] {
-        let response = router
-            .call(Request::post(path).body(Body::new(Never)).unwrap())
-            .await
-            .unwrap();
+        let request = Request::post(path).body(Body::new(Never)).unwrap();
+        let response = api.call(request).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
         assert!(response.headers().contains_key("x-request-id"));
     }

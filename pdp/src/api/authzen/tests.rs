@@ -2,16 +2,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
-use axum::Router;
 use callers::Callers;
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use settings::Span;
 use tempfile::TempDir;
-use tower_service::Service as _;
 
-use super::super::router;
+use super::super::DecisionApi;
 use super::*;
 use crate::config::{ApiLimits, AvpApiConfig, OnError, PoliciesConfig, PolicySource};
 use crate::pdp::Pdp;
@@ -50,7 +48,7 @@ const CONDITIONS: [&str; 7] = [
 struct Lab {
     folder: TempDir,
     pdp: Arc<Pdp>,
-    router: Router,
+    api: DecisionApi,
     entities: Vec<Value>,
 }
 
@@ -91,7 +89,7 @@ impl Lab {
         let authzen = Authzen::new(&config, pdp.namespace(), snapshot.schema()).unwrap();
         let callers = Callers::new(&[], &"127.0.0.1:0".parse().unwrap());
         let (limits, avp) = (ApiLimits::default(), AvpApiConfig::default());
-        let router = router(
+        let api = DecisionApi::new(
             Arc::clone(&pdp),
             callers,
             limits,
@@ -102,7 +100,7 @@ impl Lab {
         Self {
             folder,
             pdp,
-            router,
+            api,
             entities,
         }
     }
@@ -120,7 +118,7 @@ impl Lab {
             .header("content-type", "application/json")
             .body(Body::from(body.to_string()))
             .unwrap();
-        let response = self.router.clone().call(request).await.unwrap();
+        let response = self.api.call(request).await;
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();

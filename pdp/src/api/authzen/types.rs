@@ -5,6 +5,7 @@ use std::fmt;
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema};
 
+use crate::decision_log::Literal;
 use crate::namespace::Namespace;
 
 /// What AuthZEN's types are in Cedar.
@@ -101,7 +102,7 @@ impl Types {
 impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Entity(uid) => uid.fmt(f),
+            Self::Entity(uid) => Literal(uid).fmt(f),
             Self::Nameless { type_name, id } => {
                 write!(f, "{}::\"{}\"", type_name.escape_debug(), id.escape_debug())
             }
