@@ -4,6 +4,7 @@
 mod closed;
 mod connection;
 mod open;
+mod polled;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use hdrhistogram::Histogram;
 pub use closed::{closed, closed_over};
 pub use connection::Connection;
 pub use open::{open, open_over};
+pub use polled::polled;
 
 /// Anything that makes a measurement worthless: a refused request, a closed connection.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -50,6 +52,11 @@ impl Requests {
             heads,
             again: false,
         }
+    }
+
+    /// How many requests the share of connection `index` of `connections` holds, each once.
+    fn share(&self, index: usize, connections: usize) -> usize {
+        self.heads.iter().skip(index).step_by(connections).len()
     }
 
     /// The share of connection `index` of `connections`.

@@ -44,6 +44,28 @@ impl Connection {
             }
         }
     }
+
+    /// Sends several whole requests before it reads the first answer, and gives the bodies of all answers.
+    pub async fn exchange_ahead(&mut self, requests: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
+        self.stream.write_all(&requests.concat()).await?;
+        self.buffer.clear();
+        let mut bodies = Vec::with_capacity(requests.len());
+        while bodies.len() < requests.len() {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err("the connection was closed before the answer was complete".into());
+            }
+            while let Some((head, length)) = answer_length(&self.buffer)?
+                && self.buffer.len() >= length
+            {
+                let answer: Vec<u8> = self.buffer.drain(..length).collect();
+                bodies.push(answer.get(head..).unwrap_or_default().to_vec());
+            }
+        }
+        if bodies.len() > requests.len() || !self.buffer.is_empty() {
+            return Err("more was answered than asked".into());
+        }
+        Ok(bodies)
+    }
 }
 
 impl Exchange for Connection {

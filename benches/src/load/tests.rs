@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{Requests, closed, open};
+use super::{Requests, closed, open, polled};
 use crate::peers;
 
 const REQUEST: &[u8] = b"GET /v1/me HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -48,6 +48,64 @@ async fn both_loops_drive_the_passthrough() {
         .await
         .unwrap();
     assert_eq!(sample.answered(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_polled_loop_asks_everything_once_however_far_ahead() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = upstream.local_addr().unwrap();
+    tokio::spawn(peers::upstream(upstream));
+    for ahead in [1, 3, 8, 200] {
+        let once = Requests::once(vec![REQUEST.to_vec(); 101]);
+        let sample = polled(target, &once, 4, ahead, Duration::from_secs(60)).unwrap();
+        assert_eq!(sample.answered(), 101);
+        let again = Requests::repeated(vec![REQUEST.to_vec(); 7]);
+        let sample = polled(target, &again, 2, ahead, Duration::from_millis(50)).unwrap();
+        assert!(sample.answered() > 14, "{}", sample.answered());
+    }
+}
+
+/// Answers come in pieces that end anywhere, and in pieces of several.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_polled_loop_reads_answers_however_they_are_cut() {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut request = [0; REQUEST.len()];
+        for cut in 1..ANSWER.len() {
+            stream.read_exact(&mut request).await.unwrap();
+            stream.read_exact(&mut request).await.unwrap();
+            let both = [ANSWER, ANSWER].concat();
+            let (first, rest) = both.split_at(cut);
+            stream.write_all(first).await.unwrap();
+            tokio::task::yield_now().await;
+            stream.write_all(rest).await.unwrap();
+        }
+    });
+    let once = Requests::once(vec![REQUEST.to_vec(); 2 * (ANSWER.len() - 1)]);
+    let sample = polled(target, &once, 1, 2, Duration::from_secs(60)).unwrap();
+    assert_eq!(sample.answered(), 2 * (ANSWER.len() as u64 - 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_polled_loop_takes_a_refusal_for_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let answer = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let requests = Requests::repeated(vec![REQUEST.to_vec()]);
+    let refused = polled(target, &requests, 1, 1, Duration::from_secs(60));
+    assert_eq!(
+        refused.err().unwrap().to_string(),
+        "`HTTP/1.1 403 Forbidden` instead of status 200"
+    );
 }
 
 /// A server that stalls once for 200 ms: at 100 requests a second, 20 were due meanwhile.

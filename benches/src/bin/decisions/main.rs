@@ -1,20 +1,20 @@
 //! The decision API beside its peers: the same questions to each, in one run.
 
 mod questions;
+mod reload;
 mod report;
 mod servers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use benches::harness;
 use benches::load::{self, Error, Requests};
+use benches::{harness, process};
 use clap::Parser;
 
 use report::{Measured, Report};
-use servers::Server;
+use servers::{AHEAD, Server};
 
 /// How long each server works, unmeasured, between its cold figure and the first round.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -45,6 +45,9 @@ struct Args {
     /// Connections to each server
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     connections: u16,
+    /// Measure instead how long questions to portcullis take while 10,000 policies and 100,000 links are reloaded
+    #[arg(long)]
+    reload: bool,
     /// Exit with 3 if a figure misses what is to be reached
     #[arg(long)]
     enforce: bool,
@@ -67,33 +70,36 @@ async fn run(args: &Args) -> Result<bool, Error> {
     let folder = tempfile::Builder::new()
         .prefix("portcullis-decisions-")
         .tempdir()?;
+    if args.reload {
+        return reload::measure(args, folder.path()).await;
+    }
     let mut report = Report::default();
     for policies in [2, 1000] {
         let world = questions::write(&folder.path().join(policies.to_string()), policies)?;
         let (servers, missing) = servers::start(&args.portcullis, &args.peers, &world).await?;
         servers::agree(&servers, &world).await?;
-        let measured = measure(args, &servers).await?;
+        let measured = measure(args, &servers)?;
         report.add(policies, missing, measured);
     }
     report.print(args.connections, args.rounds, args.seconds)
 }
 
 /// First each server cold, then all of them warm, in turn and beginning with another every round.
-async fn measure(args: &Args, servers: &[Server]) -> Result<Vec<Measured>, Error> {
+fn measure(args: &Args, servers: &[Server]) -> Result<Vec<Measured>, Error> {
     let connections = usize::from(args.connections);
     let duration = Duration::from_secs_f64(args.seconds);
     let mut measured = Vec::with_capacity(servers.len());
     for server in servers {
-        let once = Arc::new(Requests::once(server.requests.clone()));
-        let cold = load::closed(server.at, &once, connections, COLD).await?;
+        let once = Requests::once(server.requests.clone());
+        let cold = load::polled(server.at, &once, connections, 1, COLD)?;
         measured.push(Measured::new(server.name, &cold));
     }
     let again: Vec<_> = servers
         .iter()
-        .map(|server| Arc::new(Requests::repeated(server.requests.clone())))
+        .map(|server| Requests::repeated(server.requests.clone()))
         .collect();
     for (server, requests) in servers.iter().zip(&again) {
-        load::closed(server.at, requests, connections, WARM_UP).await?;
+        load::polled(server.at, requests, connections, 1, WARM_UP)?;
     }
     for round in 0..args.rounds as usize {
         let order = (0..servers.len()).map(|place| (place + round) % servers.len());
@@ -105,9 +111,12 @@ async fn measure(args: &Args, servers: &[Server]) -> Result<Vec<Measured>, Error
             ) else {
                 continue;
             };
-            let before = server.process.cpu()?;
-            let sample = load::closed(server.at, requests, connections, duration).await?;
-            of.warm(&sample, server.process.cpu()? - before);
+            for ahead in [1, AHEAD] {
+                let (own, before) = (process::own_cpu()?, server.process.cpu()?);
+                let sample = load::polled(server.at, requests, connections, ahead, duration)?;
+                let took = server.process.cpu()? - before;
+                of.warm(ahead, &sample, took, process::own_cpu()? - own);
+            }
         }
     }
     Ok(measured)

@@ -63,8 +63,7 @@ pub(crate) fn write(folder: &Path, policies: usize) -> Result<World, Error> {
         .map(|(id, text)| json!({ "id": id, "content": text }))
         .collect();
     fs::write(folder.join("policies.json"), Value::from(agent).to_string())?;
-    fs::write(folder.join("schema.cedarschema"), SCHEMA)?;
-    fs::write(folder.join("entities.json"), entities(users).to_string())?;
+    write_entities(folder, users)?;
     fs::write(
         folder.join("cerbos/document.yaml"),
         include_str!("document.yaml"),
@@ -88,6 +87,13 @@ pub(crate) fn write(folder: &Path, policies: usize) -> Result<World, Error> {
         policies,
         questions,
     })
+}
+
+/// Writes the schema, and so many users and documents.
+pub(crate) fn write_entities(folder: &Path, users: usize) -> Result<(), Error> {
+    fs::write(folder.join("schema.cedarschema"), SCHEMA)?;
+    fs::write(folder.join("entities.json"), entities(users).to_string())?;
+    Ok(())
 }
 
 /// Whom and what policy `number` of the thousand is about.

@@ -14,6 +14,8 @@ use crate::questions::{self, World};
 
 /// How many questions every server must answer as the policies say before anything is measured.
 const CHECKED: usize = 2000;
+/// How many questions a connection sends ahead in the view with pipelining.
+pub(crate) const AHEAD: usize = 8;
 
 /// A server that answers questions.
 pub(crate) struct Server {
@@ -52,28 +54,51 @@ pub(crate) async fn start(
     Ok((servers, missing))
 }
 
-/// Compares answers with what the policies say: a quick refusal must not pass for a quick decision.
+/// Compares answers with what the policies say, one by one and sent ahead: a quick refusal must not pass for a quick
+/// decision, nor the answer to one question for that to another.
 pub(crate) async fn agree(servers: &[Server], world: &World) -> Result<(), Error> {
     for server in servers {
-        let Some((place, word)) = server.allow else {
-            continue;
-        };
         let mut connection = Connection::open(server.at).await?;
         let questions = world.questions.iter().zip(&server.requests);
-        for (&(user, document, allowed), request) in questions.take(CHECKED) {
-            let answer: Value = serde_json::from_slice(connection.exchange(request).await?)?;
-            let said = answer.pointer(place).and_then(Value::as_str);
-            if (said == Some(word)) != allowed {
-                return Err(format!(
-                    "{} answers {answer} when user {user} asks for document {document}, who is {}",
-                    server.name,
-                    if allowed { "allowed" } else { "not allowed" }
-                )
-                .into());
+        for (question, request) in questions.take(CHECKED) {
+            server.judge(question, connection.exchange(request).await?)?;
+        }
+        let questions = world.questions.chunks_exact(AHEAD);
+        let requests = server.requests.chunks_exact(AHEAD);
+        for (questions, requests) in questions.zip(requests).take(CHECKED / AHEAD) {
+            let answers = connection.exchange_ahead(requests).await?;
+            for (question, answer) in questions.iter().zip(&answers) {
+                server.judge(question, answer)?;
             }
         }
     }
     Ok(())
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Holds an answer against what the policies say.
+    fn judge(
+        &self,
+        &(user, document, allowed): &(usize, usize, bool),
+        answer: &[u8],
+    ) -> Result<(), Error> {
+        let Some((place, word)) = self.allow else {
+            return Ok(());
+        };
+        let answer: Value = serde_json::from_slice(answer)?;
+        let said = answer.pointer(place).and_then(Value::as_str);
+        if (said == Some(word)) == allowed {
+            return Ok(());
+        }
+        Err(format!(
+            "{} answers {answer} when user {user} asks for document {document}, who is {}",
+            self.name,
+            if allowed { "allowed" } else { "not allowed" }
+        )
+        .into())
+    }
 }
 
 fn constant(world: &World) -> Result<Server, Error> {
@@ -90,7 +115,7 @@ fn constant(world: &World) -> Result<Server, Error> {
     })
 }
 
-fn ours(portcullis: &Path, world: &World) -> Result<Server, Error> {
+pub(crate) fn ours(portcullis: &Path, world: &World) -> Result<Server, Error> {
     let configuration = world.folder.join("portcullis.yaml");
     fs::write(
         &configuration,
