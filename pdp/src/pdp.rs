@@ -1,5 +1,8 @@
 //! The decision point: the current snapshot, how fresh it is, and the one `decide`.
 
+mod reload;
+mod store;
+
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,25 +10,25 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use cedar_policy::{Entity, EntityUid};
 use prometheus::Registry;
 use settings::Problem;
 use tokio::sync::watch;
 
+use self::reload::{Looked, loaded};
 use crate::answer::{Answer, Source};
 use crate::cache::{Cache, CacheMetrics};
 use crate::config::{CacheConfig, PoliciesConfig, PolicySource};
-use crate::entities::{Change, Draft};
-use crate::load::{self, Failed, Ids, Made, Rules, Sources};
+use crate::load::{self, Ids, Rules, Sources};
 use crate::metrics::Metrics;
 use crate::namespace::Namespace;
-use crate::one_line::one_line;
 use crate::question::Question;
 use crate::retired::Retired;
-use crate::scan::{Found, Scan};
 use crate::search::Ended;
 use crate::snapshot::{Seen, Snapshot};
 use crate::verify::Verifier;
+
+pub use self::reload::Reload;
+pub use self::store::RefusedEntities;
 
 /// Looks come every few seconds and end at once; that none has ended for so long, as on a network
 /// file system that hangs, is a problem.
@@ -54,43 +57,6 @@ pub struct Pdp {
     /// Empty where no answers are kept.
     cache: OnceLock<Cache>,
     cache_metrics: CacheMetrics,
-}
-
-/// What is known of the files.
-#[derive(Debug)]
-struct Looked {
-    /// The scan whose content was last judged, good or bad. Never one with problems.
-    judged: Option<Scan>,
-    /// The file whose entities were last taken over.
-    entities: Option<Found>,
-    /// What decided before.
-    retired: Retired,
-}
-
-/// Entities that cannot be stored, or not be taken away.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct RefusedEntities {
-    /// Why, naming the entity.
-    pub message: String,
-}
-
-/// What became of the last look at the policy source.
-#[derive(Debug, Clone)]
-pub enum Reload {
-    /// These policies decide.
-    Loaded {
-        /// The content hash of what decides now.
-        revision: Arc<str>,
-        /// The content hash of the stored entities.
-        entities_revision: Arc<str>,
-        /// How many policies there are.
-        policies: usize,
-    },
-    /// The source cannot be used; what decided before still does.
-    Failed(Arc<[Problem]>),
-    /// The source holds again what has been deciding all along.
-    Recovered,
 }
 
 /// How the decision point is.
@@ -309,164 +275,9 @@ impl Pdp {
         self.reloads.subscribe()
     }
 
-    /// Looks at the source once, and takes over what is new in it. Reads files, and waits for what
-    /// is being written: not for a thread that serves requests.
-    pub fn refresh(&self) {
-        // Whoever panicked here only held what this look replaces.
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.retired.free(&self.snapshot());
-        let scan = Scan::of(&self.sources);
-        if looked.judged.as_ref() == Some(&scan) {
-            return self.verified();
-        }
-        // Content that cannot be read, or not at one moment, was not verified, and is tried again
-        // on the next look.
-        looked.judged = None;
-        let (scan, texts) = match load::read_steady(&self.sources, scan, load::STEADY) {
-            Ok(read) => read,
-            Err(problems) => return self.fail(problems),
-        };
-        let current = self.snapshot();
-        let same_entities = scan.entities == looked.entities;
-        let made = load::make(&scan, &texts, self.rules, Some((&current, same_entities)));
-        drop(current);
-        let made = match made {
-            Ok(made) => made,
-            Err(Failed::Changed) => return,
-            Err(Failed::Problems(problems)) => {
-                looked.judged = Some(scan);
-                self.verified();
-                return self.fail(problems);
-            }
-        };
-        if self.verifier.is_on() {
-            made.rulebook.policies.whole();
-        }
-        let entities = scan.entities.clone();
-        looked.judged = Some(scan);
-        self.verified();
-        match self.take_over(made, &mut looked.retired) {
-            Ok(()) => looked.entities = entities,
-            Err(problems) => self.fail(problems),
-        }
-    }
-
-    fn take_over(&self, made: Made, retired: &mut Retired) -> Result<(), Vec<Problem>> {
-        let _writing = self.writing();
-        let current = self.snapshot();
-        let snapshot = made.onto(Some(&current))?;
-        let recovered = !self.problems.swap(Arc::default()).is_empty();
-        let same = snapshot.revision() == current.revision()
-            && snapshot.entities_revision() == current.entities_revision();
-        if same {
-            if recovered {
-                tracing::info!(
-                    revision = &**snapshot.revision(),
-                    entities_revision = &**snapshot.entities_revision(),
-                    "the policy source is good again"
-                );
-                self.reloads.send_replace(Reload::Recovered);
-            }
-            return Ok(());
-        }
-        self.announce(&snapshot);
-        self.metrics.reloaded();
-        let reload = loaded(&snapshot);
-        drop(current);
-        retired.take(self.current.swap(Arc::new(snapshot)));
-        self.reloads.send_replace(reload);
-        Ok(())
-    }
-
-    /// Stores entities, each in place of the one with its name. All of them at once, or none.
-    /// Parents that are not stored are allowed. A file of entities that changes later takes the
-    /// place of everything that was stored here.
-    ///
-    /// # Errors
-    /// When an entity does not fit the schema, is given twice, or would be its own ancestor.
-    pub fn upsert_entities(&self, entities: Vec<Entity>) -> Result<(), RefusedEntities> {
-        self.change_entities(|snapshot| {
-            let stored = snapshot.entities();
-            let mut changes = Vec::with_capacity(entities.len());
-            for entity in &entities {
-                let entity = entity.as_ref();
-                if let Some(types) = &snapshot.rulebook().types {
-                    let refused = |error: &dyn std::fmt::Display| {
-                        refused(&format!("entity `{}`: {error}", entity.uid()))
-                    };
-                    types.check(entity).map_err(|error| refused(&error))?;
-                }
-                let draft = Draft::named(entity, &mut |uid| stored.name(uid));
-                changes.push(Change::Put(draft.map_err(|error| refused(&error))?));
-            }
-            Ok(changes)
-        })
-    }
-
-    /// Takes stored entities away. Those that name one as their parent keep doing so. A name that is
-    /// not stored is passed over.
-    ///
-    /// # Errors
-    /// When one is given twice or is an action of the schema.
-    pub fn remove_entities(&self, uids: &[EntityUid]) -> Result<(), RefusedEntities> {
-        self.change_entities(|snapshot| {
-            let names = uids
-                .iter()
-                .map(|uid| snapshot.entities().name(uid.as_ref()));
-            Ok(names.map(Change::Remove).collect())
-        })
-    }
-
-    fn change_entities(
-        &self,
-        changes: impl FnOnce(&Snapshot) -> Result<Vec<Change>, RefusedEntities>,
-    ) -> Result<(), RefusedEntities> {
-        let _writing = self.writing();
-        let current = self.current.load();
-        let changes = changes(&current)?;
-        let entities = current.entities().with(changes);
-        let entities = entities.map_err(|error| refused(&error))?;
-        self.metrics.stored(entities.len());
-        self.current.store(Arc::new(current.over(entities)));
-        Ok(())
-    }
-
     /// Whoever panicked while writing had not changed anything yet.
     fn writing(&self) -> MutexGuard<'_, ()> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps what decides, and says once what is wrong.
-    fn fail(&self, problems: Vec<Problem>) {
-        let known = self.problems.load();
-        if **known == problems {
-            return;
-        }
-        for problem in problems.iter().filter(|problem| !known.contains(problem)) {
-            tracing::error!(%problem, "the policy source cannot be used; the last good policies still decide");
-        }
-        self.metrics.reload_failed();
-        self.reloads
-            .send_replace(Reload::Failed(problems.clone().into()));
-        self.problems.store(Arc::new(problems));
-    }
-
-    fn announce(&self, snapshot: &Snapshot) {
-        let (policies, entities) = (snapshot.policy_count(), snapshot.entity_count());
-        for warning in snapshot.warnings() {
-            tracing::warn!(%warning, "policies or entities can be improved");
-        }
-        if policies == 0 {
-            tracing::warn!("there are no policies: everything is denied");
-        }
-        tracing::info!(
-            policies,
-            entities,
-            revision = &**snapshot.revision(),
-            entities_revision = &**snapshot.entities_revision(),
-            "policies loaded"
-        );
-        self.metrics.loaded(policies, entities);
     }
 
     fn verified(&self) {
@@ -484,20 +295,6 @@ impl Pdp {
         let verified = Duration::from_millis(self.verified.load(Ordering::Relaxed));
         let since_start = moment.saturating_duration_since(self.started);
         since_start.saturating_sub(verified)
-    }
-}
-
-fn loaded(snapshot: &Snapshot) -> Reload {
-    Reload::Loaded {
-        revision: Arc::clone(snapshot.revision()),
-        entities_revision: Arc::clone(snapshot.entities_revision()),
-        policies: snapshot.policy_count(),
-    }
-}
-
-fn refused(error: &dyn std::fmt::Display) -> RefusedEntities {
-    RefusedEntities {
-        message: one_line(&error.to_string()),
     }
 }
 

@@ -12,6 +12,7 @@
 //! Unknown members are ignored, as AWS ignores them. Everything that the model of the service
 //! forbids, and everything that is no JSON, is a `ValidationException`.
 
+mod answers;
 mod fault;
 mod read;
 mod value;
@@ -30,11 +31,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::json;
 
-use self::fault::Fault;
-use self::wire::{
-    BatchInput, BatchOutput, EntitiesDefinition, FaultBody, Input, Item, Output, OutputItem,
-    Policy, Problem, TokenBatchInput, TokenBatchOutput, TokenInput, TokenOutput, TokenOutputItem,
+use self::answers::{
+    BatchOutput, FaultBody, Output, OutputItem, Policy, Problem, TokenBatchOutput, TokenOutput,
+    TokenOutputItem,
 };
+use self::fault::Fault;
+use self::wire::{BatchInput, EntitiesDefinition, Input, Item, TokenBatchInput, TokenInput};
 use super::authorize::answer_to;
 use super::openapi::{JSON, Operation, Schemas};
 use super::read::Reading;

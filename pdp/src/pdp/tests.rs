@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use cedar_policy::{Context, Decision};
+use cedar_policy::{Context, Decision, Entity, EntityUid};
 use settings::Span;
 use tempfile::TempDir;
 

@@ -4,6 +4,9 @@
 //! those that the schema declares for the two types, in the order of their names. Each is decided as
 //! `/access/v1/evaluation` would decide it.
 
+mod candidates;
+mod page;
+
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,24 +16,23 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use callers::RequestId;
-use cedar_policy::{Context, EntityTypeName, EntityUid};
+use cedar_policy::{Context, EntityUid};
 use serde_json::json;
 
+use self::candidates::{Candidates, Side};
+use self::page::Wanted;
 use super::super::openapi::{JSON, Operation, Schemas};
 use super::super::refusal::Refusal;
 use super::super::{Api, body, read};
-use super::cursor::{Cursor, QuestionDigest};
+use super::cursor::QuestionDigest;
 use super::read::{Described, Reader, Sought};
-use super::types::{Party, entity};
+use super::types::Party;
 use super::wire::{
-    ActionSearchBody, Members, PageBody, PageInfoBody, ResourceSearchBody, ResultBody, ResultsBody,
-    SubjectSearchBody,
+    ActionSearchBody, Members, ResourceSearchBody, ResultBody, ResultsBody, SubjectSearchBody,
 };
 use super::{At, SearchLimits, refused, refuses};
 use crate::decision_log::Searched;
-use crate::pdp::Pdp;
-use crate::question::Question;
-use crate::search::{Ceiling, Ended, Page, page};
+use crate::search::{Ended, Page, page};
 use crate::snapshot::Snapshot;
 
 pub(super) fn subjects_operation(schemas: &mut Schemas, (path, id): At) -> Operation {
@@ -166,36 +168,6 @@ struct Call<'a> {
     body: Bytes,
     began: Instant,
     snapshot: Arc<Snapshot>,
-}
-
-/// Where the page that was asked for begins, and what it may cost.
-struct Wanted {
-    question: QuestionDigest,
-    cursor: Cursor,
-    ceiling: Ceiling,
-    /// Whether the request had a page.
-    explicit: bool,
-}
-
-/// Which side of a question is looked for.
-#[derive(Clone, Copy)]
-enum Side {
-    Subject,
-    Resource,
-}
-
-/// The entities of one type as one side of a question.
-struct Candidates<'a> {
-    pdp: &'a Pdp,
-    reader: Reader<'a>,
-    side: Side,
-    kind: &'a EntityTypeName,
-    properties: Option<Members>,
-    action: &'a EntityUid,
-    other: &'a Described,
-    context: Context,
-    /// The question about the candidate before, which differs in nothing but the candidate.
-    question: Option<Box<Question>>,
 }
 
 // === impl Call ===
@@ -363,107 +335,6 @@ impl<'a> Call<'a> {
         }
         .record();
         self.api.pdp.searched(sought, page.candidates, page.ended);
-    }
-}
-
-// === impl Candidates ===
-
-impl Candidates<'_> {
-    /// Whether the question about this candidate is allowed.
-    fn is_allowed(&mut self, id: &str) -> bool {
-        let candidate = entity(self.kind.clone(), id);
-        let question = match self.question.take() {
-            Some(mut question) => {
-                match self.side {
-                    Side::Subject => question.principal = candidate,
-                    Side::Resource => question.resource = candidate,
-                }
-                question
-            }
-            None => match self.ask(candidate) {
-                Ok(question) => question,
-                Err(_) => return false,
-            },
-        };
-        let is_allowed = self.pdp.allows(self.reader.snapshot, &question);
-        // Properties are laid over each candidate by itself.
-        if self.properties.is_none() {
-            self.question = Some(question);
-        }
-        is_allowed
-    }
-
-    fn ask(&self, candidate: EntityUid) -> Result<Box<Question>, String> {
-        let candidate = Described {
-            party: Party::Entity(candidate),
-            properties: self.properties.clone(),
-        };
-        let (subject, resource) = match self.side {
-            Side::Subject => (&candidate, self.other),
-            Side::Resource => (self.other, &candidate),
-        };
-        let context = self.context.clone();
-        self.reader
-            .question(subject, self.action, resource, context)
-    }
-}
-
-// === impl Wanted ===
-
-impl Wanted {
-    fn new(
-        question: QuestionDigest,
-        page: Option<PageBody>,
-        limits: &SearchLimits,
-    ) -> Result<Self, Refusal> {
-        let explicit = page.is_some();
-        let PageBody { token, limit } = page.unwrap_or_default();
-        let cursor = match token {
-            None => Cursor { limit, after: None },
-            Some(token) => Cursor::read(&token, question)
-                .filter(|cursor| limit.is_none() || limit == cursor.limit)
-                .ok_or_else(|| {
-                    Refusal::invalid(
-                        "`page.token` was not given for this question: but for the token, everything has to be as it was for the page before",
-                    )
-                })?,
-        };
-        let results = match cursor.limit {
-            None => limits.page_size,
-            Some(limit) => usize::try_from(limit)
-                .unwrap_or(usize::MAX)
-                .min(limits.max_page_size),
-        };
-        let ceiling = Ceiling {
-            results,
-            candidates: limits.max_candidates,
-            cpu: limits.max_cpu.0,
-        };
-        Ok(Self {
-            question,
-            cursor,
-            ceiling,
-            explicit,
-        })
-    }
-
-    fn results(self, page: Page<String>, result: impl FnMut(String) -> ResultBody) -> ResultsBody {
-        let more = page.more();
-        let next_token = if more {
-            let Cursor { limit, after } = self.cursor;
-            let after = page.last.or(after);
-            Cursor { limit, after }.token(self.question)
-        } else {
-            String::new()
-        };
-        let info = PageInfoBody {
-            next_token,
-            count: page.found.len(),
-        };
-        ResultsBody {
-            page: (self.explicit || more).then_some(info),
-            results: page.found.into_iter().map(result).collect(),
-        }
     }
 }
 

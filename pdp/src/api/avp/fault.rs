@@ -3,8 +3,8 @@
 use axum::response::Response;
 use http::StatusCode;
 
+use super::answers::{FaultBody, FieldBody};
 use super::read::{ACCESS_TOKEN, IDENTITY_TOKEN};
-use super::wire::{FaultBody, FieldBody};
 use super::written;
 use crate::api::refusal::Refusal;
 use crate::bearer::Unproven;

@@ -1,6 +1,6 @@
 //! Answers that are given again.
 
-use cedar_policy::RestrictedExpression;
+use cedar_policy::{Entity, RestrictedExpression};
 
 use super::*;
 
