@@ -217,6 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_before_is_read_the_same_however_much_it_was() {
+        let none = Namespace::default();
+        let names = (0..2 * MOST_KNOWN).map(|number| format!("A{}::T{number}", "b".repeat(number)));
+        let names: Vec<String> = names.collect();
+        for name in names.iter().chain(&names) {
+            assert_eq!(none.entity_type(name).unwrap().to_string(), *name);
+            assert!(none.entity_type(&format!("{name} ")).is_err());
+            assert!(none.entity_type(&format!("{name} ")).is_err());
+        }
+        KNOWN.with_borrow(|known| {
+            assert!(known.len() <= MOST_KNOWN);
+            assert!(known.keys().all(|name| name.len() <= LONGEST_KNOWN));
+        });
+    }
+
+    #[test]
     fn what_is_no_name_is_refused() {
         assert!(Namespace::new(Some("a b")).is_err());
         assert!(Namespace::new(Some("")).is_err());

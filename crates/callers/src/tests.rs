@@ -274,6 +274,22 @@ fn a_service_is_named_by_issuer_and_subject() {
     }
 }
 
+#[test]
+fn ids_are_hexadecimal_and_each_another() {
+    let ids: std::collections::HashSet<String> = (0..1000)
+        .map(|_| RequestId::generate().to_string())
+        .collect();
+    assert_eq!(ids.len(), 1000);
+    for id in ids {
+        assert_eq!(id.len(), 32);
+        assert!(
+            id.bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+            "{id}"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn only_the_token_opens(value in prop::collection::vec(any::<u8>(), 0..64)) {

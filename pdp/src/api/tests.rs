@@ -540,6 +540,51 @@ impl http_body::Body for Never {
     }
 }
 
+/// A body that comes in these pieces, and trailers behind them.
+struct Pieces(Vec<bytes::Bytes>);
+
+impl http_body::Body for Pieces {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Ready(self.0.pop().map(|piece| match piece.is_empty() {
+            true => Ok(http_body::Frame::trailers(http::HeaderMap::new())),
+            false => Ok(http_body::Frame::data(piece)),
+        }))
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_the_same_in_however_many_pieces_it_comes() {
+    let whole = question("ann", "ann").to_string();
+    for limit in [whole.len(), whole.len() - 1] {
+        let limits = ApiLimits {
+            request_bytes: ByteSize(limit as u64),
+            ..ApiLimits::default()
+        };
+        let served = serve(limits);
+        for size in [1, 2, 7, whole.len() - 1, whole.len()] {
+            let pieces = whole.as_bytes().chunks(size);
+            let mut pieces: Vec<_> = pieces.map(bytes::Bytes::copy_from_slice).collect();
+            pieces.push(bytes::Bytes::new());
+            pieces.reverse();
+            let request = Request::post("/v1/authorize").body(Body::new(Pieces(pieces)));
+            let (status, _, answer) = served.send(request.unwrap()).await;
+            if limit == whole.len() {
+                assert_eq!(status, StatusCode::OK, "{size}: {answer}");
+                assert_eq!(answer["decision"], "ALLOW", "{size}");
+            } else {
+                assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{size}: {answer}");
+                assert_eq!(answer["error"]["code"], "body_too_large");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_batch_keeps_its_order_and_its_bad_items_to_themselves() {
     let served = serve(ApiLimits::default());
