@@ -9,17 +9,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
+use cedar_policy::{Entity, EntityUid, RestrictedExpression};
 use http::request::Parts;
 use http::{Method, Uri};
-use identity::config::Kind;
 use identity::{ActingFor, Identity, Issuers, Standing, VouchedClaims};
-use pdp::{Consistency, ContextKind, ContextShape, Pdp, Question, Snapshot};
+use pdp::{Consistency, Pdp, Question, Snapshot};
 use prometheus::Registry;
 
 use crate::active::{self, ActiveUser};
 use crate::config::CallerKind;
-use crate::context::{Facts, ON_BEHALF_OF, RequestFacts, WORKLOAD};
+use crate::context::{Facts, RequestFacts};
 use crate::credentials::{self, CredentialFault};
 use crate::decide::{self, Case, Permit};
 use crate::path::CanonicalPath;
@@ -29,8 +28,13 @@ use crate::rejection::{Reason, Rejection};
 use crate::routes::{Matched, NoRoute, RouteTable, Rule, UndecodableParam};
 
 mod bearers;
+mod caller;
+mod declared;
 #[cfg(test)]
 mod tests;
+
+use caller::check_caller;
+use declared::context;
 
 /// Decides who passes. One gate serves every enforcement point.
 #[derive(Debug)]
@@ -365,102 +369,7 @@ fn find<'t, 'p>(
     })
 }
 
-/// Whether this kind of caller may use the route, and shows every scope it requires.
-///
-/// What the user grants and what the service may do are required separately: neither's scopes count for the other.
-fn check_caller(rule: &Rule, identity: &Identity) -> Result<(), Rejection> {
-    match identity.kind {
-        Kind::Cognito | Kind::FirstParty => {
-            if !rule.admits(CallerKind::User) {
-                return Err(forbid("the route is not for users"));
-            }
-            check_scopes(rule.scopes(), &identity.scopes)
-        }
-        Kind::Service => {
-            // Where only users belong a service's token proves nobody.
-            if !rule.admits(CallerKind::Service) {
-                return Err(Rejection::new(Reason::InvalidToken)
-                    .because("a service's token on a route for users"));
-            }
-            check_scopes(rule.service_scopes(), &identity.scopes)?;
-            match &identity.on_behalf_of {
-                Some(user) => check_scopes(rule.scopes(), &user.scopes),
-                None if rule.scopes().is_empty() => Ok(()),
-                None => Err(Rejection::new(Reason::ActorRequired)),
-            }
-        }
-        Kind::Spiffe => {
-            if !rule.admits(CallerKind::Workload) {
-                return Err(forbid("the route is not for workloads"));
-            }
-            // A certificate grants no scope.
-            check_scopes(rule.scopes(), &identity.scopes)
-        }
-    }
-}
-
-fn check_scopes(required: &[String], shown: &[String]) -> Result<(), Rejection> {
-    if required.iter().all(|scope| shown.contains(scope)) {
-        Ok(())
-    } else {
-        Err(Rejection::new(Reason::InsufficientScope(required.to_vec())))
-    }
-}
-
-/// The facts that an action asks for.
-fn context(
-    action: &EntityUid,
-    facts: &Facts<'_>,
-    snapshot: &Snapshot,
-) -> Result<Context, Rejection> {
-    let context = match (snapshot.schema(), snapshot.context_shape(action)) {
-        (_, Some(shape)) => {
-            check_acting(shape, facts)?;
-            check_workload(shape, facts)?;
-            facts.declared(shape)
-        }
-        (None, None) => facts.all(),
-        // An action outside the schema: the decision point says so.
-        (Some(_), None) => return Ok(Context::empty()),
-    };
-    context.map_err(|error| forbid(format!("no context: {error}")))
-}
-
-/// Whether the user that a service acts for is what the action's schema asks for: there where it must be, and of the
-/// type that it declares. Left out, the context would say that the service acts for nobody.
-fn check_acting(shape: &ContextShape, facts: &Facts<'_>) -> Result<(), Rejection> {
-    let Some(declared) = shape.get(ON_BEHALF_OF) else {
-        return Ok(());
-    };
-    match (facts.on_behalf_of, &declared.kind) {
-        (None, _) if declared.required && is_service(facts.token) => {
-            Err(Rejection::new(Reason::ActorRequired))
-        }
-        (Some(user), kind) if *kind != ContextKind::Entity(user.type_name().clone()) => Err(
-            forbid("the schema declares another type for `on_behalf_of`"),
-        ),
-        _ => Ok(()),
-    }
-}
-
-/// Whether the workload is of the type that the action's schema declares. Left out, the context would say that the request
-/// came from nowhere in the mesh.
-fn check_workload(shape: &ContextShape, facts: &Facts<'_>) -> Result<(), Rejection> {
-    match (shape.get(WORKLOAD), facts.workload) {
-        (Some(declared), Some(workload))
-            if declared.kind != ContextKind::Entity(workload.type_name().clone()) =>
-        {
-            Err(forbid("the schema declares another type for `workload`"))
-        }
-        _ => Ok(()),
-    }
-}
-
 // === helpers ===
-
-fn is_service(token: Option<&Identity>) -> bool {
-    token.is_some_and(|token| token.kind == Kind::Service)
-}
 
 /// When the token ends that proved somebody.
 fn end_of(identity: &Identity) -> Option<SystemTime> {

@@ -245,33 +245,4 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
-    use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-    use prost::Message as _;
-
-    use super::*;
-
-    /// Every check has such a piece of memory made, filled and freed, and the first layout that comes to mind took 26 KB.
-    #[test]
-    fn a_check_takes_little_memory_while_it_waits() {
-        fn size<'a, F: Future>(_: impl FnOnce(&'a Checker, Request<RequestBody>) -> F) -> usize {
-            size_of::<F>()
-        }
-        let size = size(Checker::check_grpc);
-        assert!(size < 4096, "{size}");
-    }
-
-    #[tokio::test]
-    async fn what_is_answered_when_nothing_can_be_said_is_a_denial() {
-        let body = broken().into_body().collect().await.unwrap();
-        assert_eq!(body.trailers().unwrap()[GRPC_STATUS], "0");
-        let body = body.to_bytes();
-        let answer = CheckResponse::decode(message(&body).unwrap()).unwrap();
-        assert_eq!(answer.status.unwrap().code, 14);
-        assert!(matches!(
-            answer.http_response,
-            Some(HttpResponse::DeniedResponse(_))
-        ));
-    }
-}
+mod tests;
