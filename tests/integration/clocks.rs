@@ -1,13 +1,14 @@
 //! Clocks that jump: the real binary with Debian's libfaketime, whose file says how far from now it is.
 
 use crate::harness::http1::{exchange, get};
+use crate::harness::key_server::{KeyServer, said};
 use crate::harness::sidecar::{Sidecar, command};
 use crate::harness::table::{bearer, with_lines};
 use crate::harness::tokens::{ISSUER, KEYS, now, reader, with};
 use crate::harness::upstream::Upstream;
 use crate::harness::workspace::Workspace;
 use crate::harness::{PATIENCE, cases, until};
-use crate::key_sets::{KeyServer, entry, said};
+use crate::key_sets::entry;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

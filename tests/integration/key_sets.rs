@@ -1,6 +1,7 @@
 //! Issuers' keys over the network: outages, garbage, rotation, and kids that nobody knows.
 
 use crate::harness::http1::{exchange, get};
+use crate::harness::key_server::{Answer, KeyServer, ok, said};
 use crate::harness::redis::Redis;
 use crate::harness::sidecar::{Sidecar, command};
 use crate::harness::table::{Expect, Table, bearer};
@@ -13,110 +14,12 @@ use Expect::{BadToken, Forwarded, Refused};
 use dev_issuer::{Algorithm, SigningKey, jwks};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 const BAD: Expect = BadToken("invalid_token");
 const TARGET: &str = "/v1/documents/report";
 
-/// A JWKS endpoint that can misbehave, differently at each path.
-pub(crate) struct KeyServer {
-    address: SocketAddr,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    answers: HashMap<String, Answer>,
-    hits: HashMap<String, usize>,
-}
-
-#[derive(Clone)]
-pub(crate) enum Answer {
-    /// All of it.
-    Whole(String),
-    /// Nothing, on a connection that stays open.
-    Silence,
-    /// One byte now and then, for ever.
-    Drip,
-}
-
-// === impl KeyServer ===
-
-impl KeyServer {
-    pub(crate) fn start() -> KeyServer {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let state = Arc::clone(&shared);
-                // The client hangs up as it likes.
-                thread::spawn(move || drop(answer(stream, &state)));
-            }
-        });
-        KeyServer { address, state }
-    }
-
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    pub(crate) fn set(&self, path: &str, answer: Answer) {
-        self.state.lock().unwrap().answers.insert(path.to_owned(), answer);
-    }
-
-    pub(crate) fn publish(&self, path: &str, keys: &[&SigningKey]) {
-        self.set(path, ok(&jwks(keys).to_string()));
-    }
-
-    pub(crate) fn hits(&self, path: &str) -> usize {
-        self.state.lock().unwrap().hits.get(path).copied().unwrap_or(0)
-    }
-}
-
-fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let answer = {
-        let mut state = state.lock().unwrap();
-        *state.hits.entry(path.clone()).or_default() += 1;
-        state.answers.get(&path).cloned()
-    };
-    match answer {
-        None => Ok(()),
-        Some(Answer::Whole(text)) => stream.write_all(text.as_bytes()),
-        // Ends when the client hangs up.
-        Some(Answer::Silence) => stream.read_exact(&mut byte),
-        Some(Answer::Drip) => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{")?;
-            loop {
-                stream.write_all(b" ")?;
-                thread::park_timeout(Duration::from_millis(50));
-            }
-        }
-    }
-}
-
-fn ok(body: &str) -> Answer {
-    said("200 OK", "", body)
-}
-
-pub(crate) fn said(status: &str, lines: &str, body: &str) -> Answer {
-    let length = body.len();
-    Answer::Whole(format!("HTTP/1.1 {status}\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n{body}"))
-}
-
+/// An issuer of this name whose keys are at `url`.
 pub(crate) fn entry(name: &str, issuer: &str, url: &str) -> Value {
     json!({
         "name": name, "kind": "first_party", "issuer": [issuer], "jwks": {"url": url}, "audiences": ["cloud-app"],

@@ -5,6 +5,7 @@ pub(crate) mod cognito;
 pub(crate) mod envoy;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod key_server;
 pub(crate) mod moto;
 pub(crate) mod peers;
 pub(crate) mod redis;
