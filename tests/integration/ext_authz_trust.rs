@@ -233,7 +233,8 @@ fn envoys_access_log_tells_what_was_decided() {
     ];
     assert_eq!(told, expected);
     for line in &lines {
-        assert!(sidecar.stdout().contains(line["request_id"].as_str().unwrap()), "one id in both logs: {line}");
+        let id = line["request_id"].as_str().unwrap();
+        until("the same id in our log", PATIENCE, || sidecar.stdout().contains(id).then_some(()));
     }
 }
 
