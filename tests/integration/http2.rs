@@ -224,7 +224,8 @@ fn http2_frames_of_no_use() {
     const ENHANCE_YOUR_CALM: u32 = 11;
     const PER_SECOND: usize = 100;
     let upstream = Upstream::start();
-    let sidecar = Sidecar::start(&Workspace::new(upstream.address()));
+    let workspace = Workspace::new(upstream.address()).set("/listen/ext_authz_grpc", json!("127.0.0.1:0"));
+    let sidecar = Sidecar::start(&workspace);
     let before = sidecar.resident_kib();
     let ping = http2::frame(6, 0, 0, &[0; 8]);
     let rows: [(&str, Vec<u8>); 10] = [
@@ -268,7 +269,8 @@ fn http2_frames_of_no_use() {
         failures.push(format!("164 empty CONTINUATION: {said:?}"));
     }
     // All at once, without reading, and on every listener.
-    for (listener, address) in [("proxy", sidecar.proxy()), ("decisions", sidecar.decisions()), ("telemetry", sidecar.telemetry())] {
+    for listener in ["proxy", "decisions", "telemetry", "ext_authz_grpc"] {
+        let address = sidecar.address(listener);
         let mut frames = Frames::connect(address);
         frames.flood(&ping, 30_000);
         let answered = std::iter::repeat_with(|| frames.pong(SOON)).find_map(Result::err);
@@ -288,6 +290,48 @@ fn http2_frames_of_no_use() {
     let lines = sidecar.stderr().lines().count();
     assert!(lines < 50, "{lines} lines were logged");
     cases::held(164, "connection ended");
+}
+
+/// A length-delimited field of a protocol buffer, shorter than 128 bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
+}
+
+/// The answers of checks are gathered and written together. One check is not kept waiting for others, nor behind a
+/// client that asks without end and reads nothing, and what such a client is owed is bounded.
+#[test]
+fn http2_checks_whose_answers_nobody_reads() {
+    let upstream = Upstream::start();
+    let workspace = Workspace::new(upstream.address()).set("/listen/ext_authz_grpc", json!("127.0.0.1:0"));
+    let sidecar = Sidecar::start(&workspace);
+    let before = sidecar.resident_kib();
+    let address = sidecar.address("ext_authz_grpc");
+    let http = [field(2, b"GET"), field(4, b"/public/x"), field(5, b"service")].concat();
+    let check = field(1, &field(4, &field(2, &http)));
+    let call = [&[0, 0, 0, 0, u8::try_from(check.len()).unwrap()], &check[..]].concat();
+    let mut fields = changed(b":path", b"/envoy.service.auth.v3.Authorization/Check");
+    fields = fields.into_iter().map(|(name, value)| (name, if name == b":method" { b"POST" } else { value })).collect();
+    fields.push((b"content-type", b"application/grpc"));
+    fields.push((b"te", b"trailers"));
+    let ask = |frames: &mut Frames, stream: u32| {
+        frames.headers(stream, &fields, END_HEADERS);
+        frames.data(stream, &call, END_STREAM);
+    };
+    let greedy: Vec<Frames> = (0..16)
+        .map(|_| {
+            let mut frames = Frames::connect(address);
+            (0..600).for_each(|number| ask(&mut frames, number * 2 + 1));
+            frames
+        })
+        .collect();
+    let mut modest = Frames::connect(address);
+    for number in 0..20 {
+        ask(&mut modest, number * 2 + 1);
+        assert_eq!(modest.outcome(number * 2 + 1, SOON), Outcome::Status(200));
+    }
+    let grown = sidecar.resident_kib().saturating_sub(before);
+    assert!(grown < 64 * 1024, "grew by {grown} KiB");
+    drop(greedy);
 }
 
 /// Frames that come byte by byte, the preface too, are frames all the same.

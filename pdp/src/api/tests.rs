@@ -525,6 +525,87 @@ async fn strangers_are_refused_before_their_body_is_read() {
     }
 }
 
+/// What goes past the router is answered as the router would have it answered.
+#[tokio::test]
+async fn the_way_past_the_router_is_no_other_way() {
+    let limits = ApiLimits {
+        request_bytes: ByteSize(400),
+        ..ApiLimits::default()
+    };
+    let mut served = serve(limits.clone());
+    let good = question("ann", "ann").to_string();
+    let long = format!("{good}{}", " ".repeat(400));
+    let length = long.len().to_string();
+    let heads: [&[(&str, &str)]; 9] = [
+        &[],
+        &[("content-type", "application/json")],
+        &[("content-type", "Application/JSON ; charset=utf-8")],
+        &[("content-type", "text/plain")],
+        &[
+            ("content-type", "application/json"),
+            ("content-type", "text/plain"),
+        ],
+        &[("content-length", &length)],
+        &[("content-length", "x")],
+        &[("authorization", "Bearer nobody")],
+        &[
+            ("x-amz-target", "VerifiedPermissions.IsAuthorized"),
+            ("origin", "https://x.example"),
+        ],
+    ];
+    let paths = [
+        "/v1/authorize",
+        "/v1/authorize?explain=true",
+        "/v1/authorize/",
+        "//v1/authorize",
+        "/v1/authorize/../authorize",
+        "/v1/%61uthorize",
+        "/V1/authorize",
+        "/v1/authorize;x",
+        "http://elsewhere.example/v1/authorize",
+    ];
+    for remote in [false, true] {
+        if remote {
+            served.api = DecisionApi::new(
+                Arc::clone(&served.pdp),
+                Callers::new(&[], &"0.0.0.0:8180".parse::<Address>().unwrap()),
+                limits.clone(),
+                AvpApiConfig::default(),
+                Bearers::default(),
+                plain(&served.pdp),
+            );
+        }
+        for method in ["POST", "GET", "HEAD", "OPTIONS", "PUT", "post", "TRACE"] {
+            for (path, head) in paths.iter().flat_map(|path| heads.map(|head| (path, head))) {
+                for body in [good.as_str(), "", "{}", "[]", &long] {
+                    let request = || {
+                        let request = Request::builder().method(method).uri(*path);
+                        let request = request.header("x-request-id", "one");
+                        head.iter()
+                            .fold(request, |request, (name, value)| {
+                                request.header(*name, *value)
+                            })
+                            .body(Body::from(body.to_owned()))
+                            .unwrap()
+                    };
+                    let (status, mut headers, answer) = served.send(request()).await;
+                    let routed = served.api.router.clone().call(request()).await.unwrap();
+                    let (routed, rest) = routed.into_parts();
+                    let rest = rest.collect().await.unwrap().to_bytes();
+                    // Whoever writes the answer says how long it is.
+                    let mut expected = routed.headers;
+                    headers.remove("content-length");
+                    expected.remove("content-length");
+                    let told = format!("{remote} {method} {path} {head:?} {body}");
+                    assert_eq!((status, headers), (routed.status, expected), "{told}");
+                    let expected = serde_json::from_slice(&rest).unwrap_or(Value::Null);
+                    assert_eq!(answer, expected, "{told}");
+                }
+            }
+        }
+    }
+}
+
 /// A body that never comes.
 struct Never;
 

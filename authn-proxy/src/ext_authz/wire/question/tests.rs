@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{self, HttpRequest, Peer};
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use proptest::prelude::*;
+use prost::encoding;
 
 use super::*;
 
@@ -16,6 +17,7 @@ struct Seen {
     address: String,
     principal: String,
     route_set: Option<String>,
+    metadata: Metadata,
 }
 
 /// Method, path and host, and the headers in both encodings.
@@ -57,6 +59,7 @@ fn by_prost(message: &[u8]) -> Option<Seen> {
         },
         principal: peer.principal,
         route_set: attributes.context_extensions.get(ROUTES).cloned(),
+        metadata: attributes.metadata_context.unwrap_or_default(),
     })
 }
 
@@ -69,6 +72,7 @@ fn by_us(message: &[u8]) -> Option<Seen> {
         owned.collect()
     };
     let question = Question::read(message).ok()?;
+    let metadata = question.metadata().ok()?;
     Some(Seen {
         http: question.http.map(|http| {
             let kept: HashMap<String, Vec<u8>> = owned(&http.headers).into_iter().collect();
@@ -86,7 +90,125 @@ fn by_us(message: &[u8]) -> Option<Seen> {
         address: question.address.to_owned(),
         principal: question.principal.to_owned(),
         route_set: question.route_set.map(str::to_owned),
+        metadata,
     })
+}
+
+/// What a field holds, of those that are looked at and of some beside them.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Text,
+    Number,
+    Message(&'static [(u32, Kind)]),
+}
+
+const ENTRY: Kind = Kind::Message(&[(1, Kind::Text), (2, Kind::Text)]);
+
+const PEER: Kind = Kind::Message(&[
+    (
+        1,
+        Kind::Message(&[
+            (1, Kind::Message(&[(1, Kind::Number), (2, Kind::Text)])),
+            (2, ENTRY),
+        ]),
+    ),
+    (2, Kind::Text),
+    (4, Kind::Text),
+]);
+
+const HEADER: Kind = Kind::Message(&[(1, Kind::Text), (2, Kind::Text), (3, Kind::Text)]);
+
+const HTTP: Kind = Kind::Message(&[
+    (2, Kind::Text),
+    (3, ENTRY),
+    (4, Kind::Text),
+    (5, Kind::Text),
+    (9, Kind::Number),
+    (13, Kind::Message(&[(1, HEADER)])),
+]);
+
+const STRUCT: Kind = Kind::Message(&[(
+    1,
+    Kind::Message(&[
+        (1, Kind::Text),
+        (2, Kind::Message(&[(3, Kind::Text), (4, Kind::Number)])),
+    ]),
+)]);
+
+const METADATA: Kind = Kind::Message(&[(1, Kind::Message(&[(1, Kind::Text), (2, STRUCT)]))]);
+
+const ATTRIBUTES: Kind = Kind::Message(&[
+    (1, PEER),
+    (2, PEER),
+    (4, Kind::Message(&[(2, HTTP)])),
+    (10, ENTRY),
+    (11, METADATA),
+]);
+
+fn key(field: u32, wire: u8) -> Vec<u8> {
+    let mut key = Vec::new();
+    encoding::encode_varint(u64::from(field << 3) | u64::from(wire), &mut key);
+    key
+}
+
+/// A length and so many bytes; `wide`, with a byte more than the length needs.
+fn counted(content: &[u8], wide: bool) -> Vec<u8> {
+    let mut whole = Vec::new();
+    encoding::encode_varint(content.len() as u64, &mut whole);
+    if wide && let Some(last) = whole.last_mut() {
+        *last |= 0x80;
+        whole.push(0);
+    }
+    whole.extend(content);
+    whole
+}
+
+/// A field with what it should hold. `true` with a group, which we refuse.
+fn field(number: u32, kind: Kind) -> BoxedStrategy<(Vec<u8>, bool)> {
+    let content = match kind {
+        Kind::Number => {
+            let whole = any::<u64>().prop_map(move |value| {
+                let mut whole = key(number, 0);
+                encoding::encode_varint(value, &mut whole);
+                (whole, false)
+            });
+            return whole.boxed();
+        }
+        Kind::Text => prop_oneof![Just(ROUTES.to_owned()), "[a-c]{0,2}"]
+            .prop_map(|text| (text.into_bytes(), false))
+            .boxed(),
+        Kind::Message(kinds) => fields(kinds),
+    };
+    (content, any::<bool>())
+        .prop_map(move |((content, grouped), wide)| {
+            ([key(number, 2), counted(&content, wide)].concat(), grouped)
+        })
+        .boxed()
+}
+
+/// The fields of a message in any order and as often as they come, and seldom others, or others' values: what no encoder
+/// writes, and every reader has an answer to.
+fn fields(kinds: &'static [(u32, Kind)]) -> BoxedStrategy<(Vec<u8>, bool)> {
+    let right = prop::sample::select(kinds).prop_flat_map(|(number, kind)| field(number, kind));
+    let number = prop_oneof![1..16_u32, Just((1 << 29) - 1)];
+    let wrong = (number, 0..6_u8, prop::collection::vec(any::<u8>(), 8));
+    let wrong = wrong.prop_map(|(number, wire, bytes)| {
+        let content = match wire {
+            0 => vec![bytes[0] & 0x7f],
+            1 => bytes,
+            2 => counted(&bytes[..3], false),
+            3 => key(number, 4),
+            4 => Vec::new(),
+            _ => bytes[..4].to_vec(),
+        };
+        ([key(number, wire), content].concat(), wire == 3)
+    });
+    prop::collection::vec(prop_oneof![40 => right, 1 => wrong], 0..5)
+        .prop_map(|all| {
+            let grouped = all.iter().any(|(_, grouped)| *grouped);
+            (all.into_iter().flat_map(|(one, _)| one).collect(), grouped)
+        })
+        .boxed()
 }
 
 fn check() -> impl Strategy<Value = CheckRequest> {
@@ -189,6 +311,16 @@ proptest! {
         }
         if let (Some(ours), Some(theirs)) = (by_us(&message), by_prost(&message)) {
             prop_assert_eq!(ours, theirs);
+        }
+    }
+
+    /// Repeated, merged, out of order, of the wrong type and unknown: what prost takes we take for the same, but for groups.
+    #[test]
+    fn fields_mean_what_they_mean_to_prost_wherever_they_stand((message, grouped) in fields(&[(1, ATTRIBUTES)])) {
+        match (by_us(&message), by_prost(&message)) {
+            (Some(ours), Some(theirs)) => prop_assert_eq!(ours, theirs),
+            (None, Some(_)) => prop_assert!(grouped),
+            (_, None) => {}
         }
     }
 
