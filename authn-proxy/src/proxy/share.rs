@@ -1,4 +1,4 @@
-//! How many of the tunnels one caller may have open
+//! How many of the tunnels one caller may have open.
 //!
 //! Tunnels last, so whoever opens all of them shuts everybody else out for as long as they like. A caller is the
 //! principal, whatever its tokens and whoever it acts for, and where nobody has to be known, on a public route, the
