@@ -1,10 +1,16 @@
-//! Envoy's external authorization from both ends: the checks that an Envoy puts, and a server that allows each without looking.
+//! Envoy's external authorization from both ends: the checks that an Envoy puts, how they are asked over one HTTP/2
+//! connection, and a server that allows each without looking.
+
+mod call;
+mod connection;
+mod fields;
+mod frames;
+mod loops;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use envoy_types::pb::envoy::config::core::v3::{
     Address, SocketAddress, address, socket_address::PortSpecifier,
 };
@@ -14,7 +20,6 @@ use envoy_types::pb::envoy::service::auth::v3::{
     AttributeContext, CheckRequest, CheckResponse, OkHttpResponse,
 };
 use envoy_types::pb::google::rpc;
-use h2::client::SendRequest;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -22,67 +27,13 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
-use crate::load::{Error, Exchange};
+pub use loops::{closed, open};
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// Flag and length before a message.
 const FRAME: usize = 5;
-
-/// One call at a time, on a stream of an HTTP/2 connection that others share.
-pub struct Stream {
-    sender: SendRequest<Bytes>,
-    uri: http::Uri,
-}
-
-/// So many streams of one connection.
-///
-/// # Errors
-/// When nobody listens, or not for HTTP/2.
-pub async fn streams(target: SocketAddr, count: usize) -> Result<Vec<Stream>, Error> {
-    let connection = TcpStream::connect(target).await?;
-    connection.set_nodelay(true)?;
-    let (sender, driver) = h2::client::handshake(connection).await?;
-    tokio::spawn(driver);
-    let uri: http::Uri = format!("http://{target}{CHECK}").parse()?;
-    let stream = || Stream {
-        sender: sender.clone(),
-        uri: uri.clone(),
-    };
-    Ok(std::iter::repeat_with(stream).take(count).collect())
-}
-
-impl Exchange for Stream {
-    async fn ask(&mut self, request: &[u8]) -> Result<(), Error> {
-        let head = http::Request::post(self.uri.clone())
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("grpc-timeout", "200m")
-            .body(())?;
-        let mut sender = self.sender.clone().ready().await?;
-        let (response, mut body) = sender.send_request(head, false)?;
-        body.send_data(Bytes::copy_from_slice(request), true)?;
-        let mut body = response.await?.into_body();
-        let mut answer = BytesMut::new();
-        while let Some(data) = body.data().await {
-            let data = data?;
-            body.flow_control().release_capacity(data.len())?;
-            answer.extend_from_slice(&data);
-        }
-        let status = body.trailers().await?.unwrap_or_default();
-        if status.get("grpc-status") != Some(&HeaderValue::from_static("0")) {
-            return Err("a check ended with an error".into());
-        }
-        let message = answer.get(FRAME..).unwrap_or_default();
-        // The status is the first member, and code 0 in it is not written: an empty message. Anything else is a denial.
-        if message.starts_with(&[0x0a, 0]) {
-            return Ok(());
-        }
-        let denial = CheckResponse::decode(message)?;
-        Err(format!("a check was denied: {denial:?}").into())
-    }
-}
 
 /// The call that Envoy makes about a request: the head of a GET for `path` with a token.
 #[must_use]
@@ -186,24 +137,4 @@ fn framed(message: &impl Message) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::load::{Requests, closed_over, open_over};
-
-    #[tokio::test]
-    async fn both_loops_drive_the_server_that_always_allows() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let target = listener.local_addr().unwrap();
-        tokio::spawn(always(listener));
-        let checks = vec![check("/v1/users/a", "token"); 4];
-        let requests = Arc::new(Requests::repeated(checks));
-        let short = Duration::from_millis(100);
-        let closed = closed_over(streams(target, 4).await.unwrap(), &requests, short);
-        assert!(closed.await.unwrap().answered() >= 4);
-        let open = open_over(streams(target, 4).await.unwrap(), &requests, 100.0, short);
-        assert!(open.await.unwrap().answered() >= 4);
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-pub use closed::{closed, closed_over};
+pub use closed::closed;
 pub use connection::Connection;
 pub use open::{open, open_over};
 pub use polled::polled;
@@ -76,7 +76,7 @@ impl Requests {
 }
 
 impl Sample {
-    fn empty() -> Result<Self, Error> {
+    pub(crate) fn empty() -> Result<Self, Error> {
         // Up to a minute, to three digits.
         let latency = Histogram::new_with_bounds(1, 60_000_000_000, 3)?;
         Ok(Self {
@@ -85,7 +85,7 @@ impl Sample {
         })
     }
 
-    fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         self.latency
             .saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }

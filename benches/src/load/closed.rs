@@ -20,16 +20,6 @@ pub async fn closed(
     for _ in 0..connections {
         ready.push(Connection::open(target).await?);
     }
-    closed_over(ready, requests, duration).await
-}
-
-/// The same where requests are asked over whatever is `ready` for them.
-pub async fn closed_over(
-    ready: Vec<impl Exchange>,
-    requests: &Arc<Requests>,
-    duration: Duration,
-) -> Result<Sample, Error> {
-    let connections = ready.len();
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for (index, connection) in ready.into_iter().enumerate() {
@@ -46,7 +36,7 @@ pub async fn closed_over(
 }
 
 async fn drive(
-    mut connection: impl Exchange,
+    mut connection: Connection,
     requests: impl Iterator<Item = &[u8]>,
     start: Instant,
     duration: Duration,

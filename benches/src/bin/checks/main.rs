@@ -15,7 +15,7 @@ use benches::load::{self, Error, Requests};
 use benches::process::Resident;
 use clap::Parser;
 
-use report::{Alone, Report, Through};
+use report::{Alone, Open, Report, Through};
 use scene::{Authorizer, Scene};
 
 /// How long each server works, unmeasured, before the first round.
@@ -55,7 +55,7 @@ struct Args {
     /// Rounds; every figure is the median of them
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Seconds of each measurement; a round has four
+    /// Seconds of each measurement; a round has five
     #[arg(long, default_value_t = 2.0, value_parser = harness::seconds)]
     seconds: f64,
     /// Connections to Envoy
@@ -97,7 +97,7 @@ async fn run(args: &Args) -> Result<Report, Error> {
     if !args.direct {
         through(args, &scene, &mut report).await?;
     }
-    alone(args, &scene, &mut report).await?;
+    alone(args, &scene, &mut report)?;
     Ok(report)
 }
 
@@ -106,7 +106,10 @@ async fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), 
     let duration = Duration::from_secs_f64(args.seconds);
     let connections = usize::from(args.connections);
     let upstream = scene.upstream()?;
-    let (always, gate) = (scene.always()?, scene.portcullis(&args.portcullis, None)?);
+    let (always, gate) = (
+        scene.always(None)?,
+        scene.portcullis(&args.portcullis, None)?,
+    );
     let front = |authorizer: &Authorizer| envoy::start(&args.envoy, authorizer.at, upstream.at);
     let (envoy_always, envoy_gate) = (front(&always)?, front(&gate)?);
     let heads = scene.heads(args.connections.into());
@@ -127,11 +130,13 @@ async fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), 
     Ok(())
 }
 
-/// Portcullis alone: on the first core where there is more than one, the harness on another.
-async fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
+/// Portcullis alone: on the first core where there is more than one, the harness on another. Then at the same rate the
+/// server that always allows, for what of a latency is the call and the machine.
+fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
     let duration = Duration::from_secs_f64(args.seconds);
     let streams = usize::from(args.streams);
     let gate = scene.portcullis(&args.portcullis, Some(scene::FIRST_CORE))?;
+    let always = scene.always(Some(scene::FIRST_CORE))?;
     scene::move_to(scene::SECOND_CORE)?;
     let calls = |count: u32| -> Vec<Vec<u8>> {
         let tokens = scene.tokens(count).into_iter();
@@ -139,16 +144,22 @@ async fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Er
             .map(|(user, token)| check(&format!("/v1/users/{user}"), &token))
             .collect()
     };
-    let warm = Arc::new(Requests::repeated(calls(args.streams.into())));
-    let ready = async || checks::streams(gate.at, streams).await;
-    load::closed_over(ready().await?, &warm, WARM_UP).await?;
+    let few = calls(args.streams.into());
+    let again = || few.iter().cycle().map(Vec::as_slice);
+    for authorizer in [&gate, &always] {
+        checks::closed(authorizer.at, again(), streams, WARM_UP)?;
+    }
     for _ in 0..args.rounds {
         let before = gate.process.cpu()?;
-        let closed = load::closed_over(ready().await?, &warm, duration).await?;
+        let closed = checks::closed(gate.at, again(), streams, duration)?;
         let cpu = gate.process.cpu()? - before;
         let rate = closed.throughput() * OPEN_SHARE;
-        let open = load::open_over(ready().await?, &warm, rate, duration).await?;
-        report.alone(Alone::new(&closed, &open, cpu));
+        let open = |authorizer: &Authorizer| -> Result<Open, Error> {
+            let before = authorizer.process.cpu()?;
+            let sample = checks::open(authorizer.at, again(), streams, rate, duration)?;
+            Ok(Open::new(&sample, authorizer.process.cpu()? - before))
+        };
+        report.alone(Alone::new(&closed, cpu, open(&gate)?, open(&always)?));
     }
 
     // As many tokens as are remembered, so that what is kept of them is kept from the first part on.
@@ -157,10 +168,9 @@ async fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Er
     let mut done = 0;
     for _ in 0..PARTS {
         let part = usize::try_from(args.checks / PARTS)?;
-        let part: Vec<_> = many.iter().cycle().take(part).cloned().collect();
-        done += part.len();
-        let once = Arc::new(Requests::once(part));
-        load::closed_over(ready().await?, &once, PATIENCE).await?;
+        done += part;
+        let part = many.iter().cycle().take(part).map(Vec::as_slice);
+        checks::closed(gate.at, part, streams, PATIENCE)?;
         resident.push(gate.process.resident()?);
     }
     report.memory(done, resident);

@@ -9,7 +9,7 @@ use benches::harness::{beside, existing};
 use benches::load::Error;
 use benches::process::Process;
 
-/// Where portcullis runs when it is measured by itself, and the harness then: names of processors for `taskset`.
+/// Where an authorizer runs when it is measured by itself, and the harness then: names of processors for `taskset`.
 pub(crate) const FIRST_CORE: &str = "0";
 pub(crate) const SECOND_CORE: &str = "1";
 
@@ -38,12 +38,12 @@ impl Scene {
 
     /// The upstream that always answers the same.
     pub(crate) fn upstream(&self) -> Result<Authorizer, Error> {
-        peer("upstream")
+        peer("upstream", None)
     }
 
-    /// The authorizer that allows everything.
-    pub(crate) fn always(&self) -> Result<Authorizer, Error> {
-        peer("always")
+    /// The authorizer that allows everything, on one core where `core` names one.
+    pub(crate) fn always(&self, core: Option<&str>) -> Result<Authorizer, Error> {
+        peer("always", core)
     }
 
     /// Portcullis, on one core where `core` names one.
@@ -52,15 +52,7 @@ impl Scene {
         binary: &Path,
         core: Option<&str>,
     ) -> Result<Authorizer, Error> {
-        let binary = existing(binary)?;
-        let mut command = match core.filter(|_| cores() > 1) {
-            Some(core) => {
-                let mut taskset = Command::new("taskset");
-                taskset.args(["--cpu-list", core]).arg(binary);
-                taskset
-            }
-            None => Command::new(binary),
-        };
+        let mut command = bound(Command::new(existing(binary)?), core);
         command.arg("serve").arg("-c").arg(&self.configuration);
         let process = Process::start(command, "portcullis: ready")?;
         let at = process.address("portcullis: ext_authz_grpc listening on ")?;
@@ -104,11 +96,23 @@ pub(crate) fn move_to(core: &str) -> Result<(), Error> {
 }
 
 /// A binary of this package, which Cargo puts beside the harness.
-fn peer(name: &str) -> Result<Authorizer, Error> {
+fn peer(name: &str, core: Option<&str>) -> Result<Authorizer, Error> {
     let ready = format!("{name}: listening on ");
-    let process = Process::start(beside(name)?, &ready)?;
+    let process = Process::start(bound(beside(name)?, core), &ready)?;
     let at = process.address(&ready)?;
     Ok(Authorizer { process, at })
+}
+
+/// The same program on one core, where `core` names one and there are more.
+fn bound(command: Command, core: Option<&str>) -> Command {
+    let Some(core) = core.filter(|_| cores() > 1) else {
+        return command;
+    };
+    let mut taskset = Command::new("taskset");
+    taskset
+        .args(["--cpu-list", core])
+        .arg(command.get_program());
+    taskset
 }
 
 fn cores() -> usize {
