@@ -32,8 +32,8 @@ pub(super) struct Connection {
     peer: Option<Peer>,
     /// What may be sent before the other end has to say that it read what was sent.
     window: i64,
-    /// The header block of every check.
-    block: Vec<u8>,
+    /// The header blocks of the first check and of all later ones.
+    blocks: [Vec<u8>; 2],
     next: u32,
     calls: Vec<Call>,
     /// What was asked but not taken by the kernel.
@@ -69,7 +69,7 @@ impl Connection {
             streams,
             peer: None,
             window: frames::FIRST_WINDOW.into(),
-            block: fields::call(target, CHECK)?,
+            blocks: fields::calls(target, CHECK)?,
             next: 1,
             calls: Vec::with_capacity(streams),
             unsent: PREFACE.to_vec(),
@@ -119,7 +119,9 @@ impl Connection {
             return Err("no more streams are left on the connection".into());
         }
         let (headers, out) = (frames::END_HEADERS, &mut self.unsent);
-        frames::put(out, frames::HEADERS, headers, id, &self.block)?;
+        let [first, later] = &self.blocks;
+        let block = if id == 1 { first } else { later };
+        frames::put(out, frames::HEADERS, headers, id, block)?;
         frames::put(out, frames::DATA, frames::END_STREAM, id, check)?;
         self.next += 2;
         self.window -= length;

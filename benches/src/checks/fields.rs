@@ -1,5 +1,5 @@
-//! Header blocks (HPACK, RFC 7541) without the table that blocks change: we add nothing to it, and have the other end
-//! keep one of no size. What a block means then does not depend on those before.
+//! Header blocks (HPACK, RFC 7541). Ours put what all calls say into the table with the first of them, as Envoy does. The
+//! other end is told to keep no table, so that what a block of its means does not depend on those before.
 //!
 //! Of an answer only two fields count, whether `:status` is 200 and what `grpc-status` is. A text has one Huffman code,
 //! so a name can be compared as it is; only digits have to be decoded.
@@ -16,7 +16,9 @@ const AUTHORITY: u8 = 1;
 const PATH: u8 = 4;
 const CONTENT_TYPE: u8 = 31;
 /// Where the static table ends.
-const LAST: usize = 61;
+const LAST: u8 = 61;
+/// A field that is put into the table.
+const INTO_TABLE: u8 = 0x40;
 
 const GRPC_STATUS: &[u8] = b"grpc-status";
 /// The same in Huffman's code.
@@ -37,21 +39,29 @@ struct Text<'a> {
     bytes: &'a [u8],
 }
 
-/// The header block of a call: of each, for none says anything about the one before.
-pub(super) fn call(target: SocketAddr, path: &str) -> Result<Vec<u8>, Error> {
-    let mut block = vec![METHOD_POST, SCHEME_HTTP, PATH];
-    put(&mut block, path)?;
-    block.push(AUTHORITY);
-    put(&mut block, &target.to_string())?;
-    // Four bits hold a number below 15, the rest follows.
-    block.extend([0x0f, CONTENT_TYPE - 0x0f]);
-    put(&mut block, "application/grpc")?;
-    for (name, value) in [("te", "trailers"), ("grpc-timeout", "200m")] {
-        block.push(0);
-        put(&mut block, name)?;
-        put(&mut block, value)?;
+/// The header blocks of the first call of a connection and of all later ones.
+pub(super) fn calls(target: SocketAddr, path: &str) -> Result<[Vec<u8>; 2], Error> {
+    let mut first = vec![METHOD_POST, SCHEME_HTTP];
+    for (name, value) in [
+        (PATH, path),
+        (AUTHORITY, &*target.to_string()),
+        (CONTENT_TYPE, "application/grpc"),
+    ] {
+        first.push(INTO_TABLE | name);
+        put(&mut first, value)?;
     }
-    Ok(block)
+    for (name, value) in [("te", "trailers"), ("grpc-timeout", "200m")] {
+        first.push(INTO_TABLE);
+        put(&mut first, name)?;
+        put(&mut first, value)?;
+    }
+    // The last of the five has the lowest number. Pseudo-headers come first.
+    let table = (1..=5).rev().map(|nth| 0x80 | (LAST + nth));
+    let later = [METHOD_POST, SCHEME_HTTP]
+        .into_iter()
+        .chain(table)
+        .collect();
+    Ok([first, later])
 }
 
 fn put(block: &mut Vec<u8>, text: &str) -> Result<(), Error> {
@@ -102,7 +112,7 @@ impl Fields {
 /// An index into the static table.
 fn index(rest: &mut &[u8], bits: u32) -> Result<usize, Error> {
     match integer(rest, bits)? {
-        index @ ..=LAST => Ok(index),
+        index if index <= LAST.into() => Ok(index),
         _ => Err("a header refers to one before".into()),
     }
 }
