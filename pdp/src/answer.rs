@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use cedar_policy::Decision;
+use smol_str::SmolStr;
 
 use crate::one_line::one_line;
 
@@ -14,8 +15,9 @@ pub struct Answer {
     /// Allow or Deny.
     pub decision: Decision,
     /// The policies that decided, sorted: the permits of an Allow, the forbids of a Deny, none
-    /// where nothing permitted.
-    pub determining_policies: Vec<Arc<str>>,
+    /// where nothing permitted. Short ids (up to 23 bytes) are copied: ids that all answers shared would
+    /// have to be counted, and threads would wait for each other there.
+    pub determining_policies: Vec<SmolStr>,
     /// What went wrong, sorted.
     pub errors: Vec<PolicyError>,
     /// Who decided.
@@ -36,7 +38,7 @@ pub struct Revision {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyError {
     /// The policy; `None` when the question itself was at fault.
-    pub policy: Option<Arc<str>>,
+    pub policy: Option<SmolStr>,
     /// What happened.
     pub message: String,
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use foldhash::quality::RandomState;
 use moka::Expiry;
 use moka::sync::Cache as Bounded;
+use smol_str::SmolStr;
 
 pub(crate) use self::metrics::CacheMetrics;
 use crate::answer::{Answer, PolicyError, Source};
@@ -161,7 +162,7 @@ impl Kept {
         let answer = &self.answer;
         let messages: usize = answer.errors.iter().map(|error| error.message.len()).sum();
         let bytes = size_of::<(Digest, Self)>()
-            + answer.determining_policies.len() * size_of::<Arc<str>>()
+            + answer.determining_policies.len() * size_of::<SmolStr>()
             + answer.errors.len() * size_of::<PolicyError>()
             + messages;
         u32::try_from(bytes.div_ceil(ENTRY)).unwrap_or(u32::MAX)

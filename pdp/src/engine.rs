@@ -27,6 +27,7 @@ use cedar_policy_core::ast::{
 };
 use cedar_policy_core::entities::err::EntitiesError;
 use cedar_policy_core::evaluator::EvaluationError;
+use smol_str::SmolStr;
 
 pub use self::ask_cedar::EVALUATION_STACK;
 pub(crate) use self::ask_cedar::{stack_needed, with_stack};
@@ -83,7 +84,7 @@ pub(crate) struct Asked<'q> {
 
 /// What a rule is made of.
 struct Source<'a> {
-    id: Arc<str>,
+    id: SmolStr,
     template: &'a Template,
     /// What fills the slot for the principal.
     principal: Option<&'a Uid>,
@@ -94,7 +95,7 @@ struct Source<'a> {
 /// What a policy says to a question that its scope matches.
 #[derive(Debug)]
 struct Rule {
-    id: Arc<str>,
+    id: SmolStr,
     effect: Effect,
     /// `None` holds always.
     condition: Option<Arc<Condition>>,
@@ -133,9 +134,9 @@ pub(crate) struct Candidates<'a> {
 pub(crate) struct Verdict {
     pub(crate) decision: Decision,
     /// The policies that determined it, sorted.
-    pub(crate) determining: Vec<Arc<str>>,
+    pub(crate) determining: Vec<SmolStr>,
     /// The policies that could not be evaluated, sorted by id.
-    pub(crate) errors: Vec<(Arc<str>, EvaluationError)>,
+    pub(crate) errors: Vec<(SmolStr, EvaluationError)>,
 }
 
 // === impl Engine ===
@@ -320,7 +321,7 @@ impl Asked<'_> {
 impl<'a> Source<'a> {
     fn of(policy: &'a Policy) -> Self {
         Self {
-            id: Arc::from(policy.id().as_ref()),
+            id: SmolStr::new(policy.id()),
             template: policy.template(),
             principal: None,
             resource: None,
@@ -329,7 +330,7 @@ impl<'a> Source<'a> {
 
     fn of_link(link: &'a Link, written: &'a PolicySet) -> Option<Self> {
         Some(Self {
-            id: Arc::clone(&link.id),
+            id: link.id.clone(),
             template: written.get_template(link.template.as_ref())?,
             principal: link.principal.as_ref(),
             resource: link.resource.as_ref(),
@@ -381,7 +382,7 @@ impl<'a> Candidates<'a> {
                 match answer {
                     Ok(true) => holding.push(place),
                     Ok(false) => {}
-                    Err(error) => errors.push((Arc::clone(&rule.id), error)),
+                    Err(error) => errors.push((rule.id.clone(), error)),
                 }
             }
             holding.sort_unstable();
@@ -390,7 +391,7 @@ impl<'a> Candidates<'a> {
             let holding = holding.iter().filter_map(|place| self.rule(*place));
             let ids = holding
                 .filter(|rule| rule.effect == effect)
-                .map(|rule| Arc::clone(&rule.id));
+                .map(|rule| rule.id.clone());
             ids.collect::<Vec<_>>()
         };
         let forbids = of_effect(Effect::Forbid);

@@ -1,11 +1,12 @@
 //! The policies of a rulebook, as they are kept.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use cedar_policy::{
     ActionConstraint, Effect, EntityUid, PolicyId, PolicySet, PolicySetError, SlotId,
 };
+use smol_str::SmolStr;
 
 use crate::uid::Uid;
 
@@ -24,7 +25,7 @@ pub(crate) struct Policies {
 /// A template with its slots filled.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
-    pub(crate) id: Arc<str>,
+    pub(crate) id: SmolStr,
     pub(crate) template: PolicyId,
     pub(crate) principal: Option<Uid>,
     pub(crate) resource: Option<Uid>,
@@ -55,7 +56,7 @@ impl Policies {
             let values = policy.template_links().unwrap();
             let value = |slot| values.get(&slot).map(|uid| Uid::of(uid.as_ref()));
             links.push(Link {
-                id: Arc::from(policy.id().as_ref()),
+                id: SmolStr::new(policy.id()),
                 template: template.clone(),
                 principal: value(SlotId::principal()),
                 resource: value(SlotId::resource()),

@@ -15,6 +15,7 @@ use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::ValidatorSchema;
 use prometheus::{Error, IntCounterVec, Opts, Registry};
 use serde_json::{Map, Value as Json, json};
+use smol_str::SmolStr;
 
 use crate::answer::{Answer, Source};
 use crate::engine::{Verdict, with_stack};
@@ -148,11 +149,11 @@ impl Snapshot {
         let response = with_stack(self.stack_needed(), || {
             Authorizer::new().is_authorized(request, policies, &entities)
         });
-        let mut determining: Vec<Arc<str>> = response
+        let mut determining: Vec<SmolStr> = response
             .diagnostics
             .reason
             .iter()
-            .map(|id| Arc::from(id.as_ref()))
+            .map(SmolStr::new)
             .collect();
         determining.sort_unstable();
         let mut errors: Vec<_> = response
@@ -160,10 +161,10 @@ impl Snapshot {
             .errors
             .into_iter()
             .map(|AuthorizationError::PolicyEvaluationError { id, error }| {
-                (Arc::from(id.as_ref()), error)
+                (SmolStr::new(id), error)
             })
             .collect();
-        errors.sort_unstable_by(|(one, _): &(Arc<str>, _), (other, _)| one.cmp(other));
+        errors.sort_unstable_by(|(one, _): &(SmolStr, _), (other, _)| one.cmp(other));
         Some(self.answer(Verdict {
             decision: response.decision,
             determining,

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
@@ -11,6 +10,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use smol_str::SmolStr;
 
 use crate::json::Unique;
 
@@ -132,7 +132,7 @@ pub(super) struct DecidedBody<'a> {
     pub(super) decision: &'static str,
     /// The policies that decided, sorted: the permits of an Allow, the forbids of a Deny, none
     /// where nothing permitted.
-    pub(super) determining_policies: &'a [Arc<str>],
+    pub(super) determining_policies: &'a [SmolStr],
     /// What went wrong, sorted.
     pub(super) errors: Vec<PolicyErrorBody<'a>>,
     /// Who decided: the policies, now or when they were asked the same before (`cache`); or nobody,

@@ -105,7 +105,7 @@ fn a_bad_update_leaves_what_decides() {
     pdp.refresh();
     let answer = decide(&pdp);
     assert_eq!(answer.decision, Decision::Deny);
-    assert_eq!(answer.determining_policies, [Arc::<str>::from("none")]);
+    assert_eq!(answer.determining_policies, ["none"]);
     assert_ne!(answer.revision, first.revision);
     assert!(matches!(
         &*reloads.borrow_and_update(),
@@ -554,7 +554,7 @@ fn cedar_has_its_links_before_a_decision_is_verified() {
     fs::write(policies.join("l.cedar.json"), link("two")).unwrap();
     pdp.refresh();
     assert!(made());
-    assert_eq!(decide(&pdp).determining_policies, [Arc::<str>::from("two")]);
+    assert_eq!(decide(&pdp).determining_policies, ["two"]);
 }
 
 #[test]

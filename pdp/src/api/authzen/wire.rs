@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use smol_str::SmolStr;
 
 use crate::json::Unique;
 
@@ -265,7 +266,7 @@ pub(crate) struct ReasonsBody {
     /// In words for an administrator, under the HTTP status that says most nearly the same.
     pub(super) reason_admin: BTreeMap<&'static str, String>,
     /// The policies that decided.
-    pub(super) determining_policies: Vec<Arc<str>>,
+    pub(super) determining_policies: Vec<SmolStr>,
     /// The policies that could not be evaluated.
     pub(super) errors: Vec<PolicyErrorBody>,
     /// Who decided.
@@ -279,7 +280,7 @@ pub(crate) struct ReasonsBody {
 #[schemars(rename = "AuthzenReasonsPolicyError")]
 pub(crate) struct PolicyErrorBody {
     /// Its id.
-    pub(super) policy: Option<Arc<str>>,
+    pub(super) policy: Option<SmolStr>,
     /// What happened.
     pub(super) message: String,
 }
