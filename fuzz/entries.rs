@@ -2,13 +2,16 @@
 //! on stable Rust and for seconds, by the integration tests.
 
 use authn_proxy::CanonicalPath;
+use bytes::Bytes;
 use dev_issuer::{Algorithm, SigningKey};
+use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use http::uri::PathAndQuery;
 use identity::Issuers;
 use identity::config::IssuerConfig;
 use listener::head::HeadLimits;
 use listener::requests::{Found, Requests};
 use pdp::{Authzen, AuthzenConfig, Pdp, PoliciesConfig};
+use prost::Message as _;
 use serde_json::{Map, json};
 use std::sync::{Arc, LazyLock};
 
@@ -86,6 +89,19 @@ pub(crate) fn authzen(bytes: &[u8]) {
     for question in pdp::api::read_authzen_bytes(bytes, 32, &snapshot, &AUTHZEN) {
         let answer = PDP.decide(&snapshot, &question);
         assert_eq!(answer.is_allow(), question.principal.to_string() == "Fuzz::User::\"owner\"" && answer.errors.is_empty());
+    }
+}
+
+/// No message panics, and a request that is read out of one is the request that every other reader of protocol buffers sees.
+pub(crate) fn check(bytes: &[u8]) {
+    let message = Bytes::copy_from_slice(bytes);
+    let (Some(head), Ok(check)) = (authn_proxy::ext_authz::read_bytes(&message), CheckRequest::decode(message)) else {
+        return;
+    };
+    let http = check.attributes.and_then(|attributes| attributes.request).and_then(|request| request.http).unwrap();
+    assert_eq!((head.method.as_str(), head.uri.to_string()), (&*http.method, http.path));
+    for (name, value) in http.headers.iter().filter(|(name, _)| !name.starts_with(':')) {
+        assert!(head.headers.get_all(name).iter().any(|read| read == value), "{name} is missing");
     }
 }
 

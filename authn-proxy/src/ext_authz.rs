@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::request::Parts;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
 
@@ -74,6 +75,14 @@ const BUCKETS: &[f64] = &[
     0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
     0.15, 0.25, 1.0,
 ];
+
+/// Reads a message as a check of Envoy's is read: the head of the request that it asks about. For fuzzing: no
+/// bytes may make it panic.
+#[must_use]
+pub fn read_bytes(message: &Bytes) -> Option<Parts> {
+    let question = wire::Question::read(message).ok()?;
+    question.http()?.head(message).ok()
+}
 
 // === impl Checker ===
 

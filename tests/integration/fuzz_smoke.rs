@@ -3,8 +3,14 @@
 #[path = "../../fuzz/entries.rs"]
 mod entries;
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+use prost::Message as _;
 
 const TIME: Duration = Duration::from_secs(2);
 
@@ -119,6 +125,24 @@ fn authzen_requests() {
             br#"{"subject":{"type":"User","id":"owner"},"resource":{"type":"Thing","id":"1"},"context":{},"page":{}}"#,
         ],
         entries::authzen,
+    );
+}
+
+#[test]
+fn checks() {
+    let check = |http: HttpRequest| {
+        let request = Request { http: Some(http), ..Request::default() };
+        let attributes = AttributeContext { request: Some(request), ..AttributeContext::default() };
+        CheckRequest { attributes: Some(attributes) }.encode_to_vec()
+    };
+    let http = |path: &str| HttpRequest { method: "GET".into(), path: path.into(), host: "a.test".into(), ..HttpRequest::default() };
+    let headers = HashMap::from([(":path".to_owned(), "/a".to_owned()), ("authorization".to_owned(), "Bearer a.b.c".to_owned())]);
+    let line = HeaderValue { key: "x".into(), raw_value: vec![0xff, b'a'], ..HeaderValue::default() };
+    let lines = HeaderMap { headers: vec![line.clone(), line] };
+    smoke(
+        "check",
+        &[&check(HttpRequest { headers, ..http("/a?b=c") }), &check(HttpRequest { header_map: Some(lines), ..http("/v1/%C3%A9") }), &check(http("/a/../b"))],
+        entries::check,
     );
 }
 
