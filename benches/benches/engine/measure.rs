@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Times(Vec<Duration>);
 
 /// How often questions are asked in all. Others may be using the machine: the quietest time counts.
-const PASSES: usize = 5;
+pub(crate) const PASSES: usize = 5;
 
 /// How long `ask` takes for each of so many questions. All are asked once before, so that code and
 /// allocator are warm; with 10,000 of them their data is not.
