@@ -6,8 +6,8 @@ COPY . .
 # The caches keep dependencies between builds; the binary is copied out because a cache is not part of a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p portcullis && \
-    install -D -m 0755 target/release/portcullis /out/portcullis
+    cargo build --profile dist --locked -p portcullis && \
+    install -D -m 0755 target/dist/portcullis /out/portcullis
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="Portcullis" \
