@@ -153,9 +153,9 @@ fn a_good_token_becomes_an_identity() {
         let identity = world.verify(&key.sign_jwt(Map::new(), &claims())).unwrap();
         assert_eq!(&*identity.issuer, "main");
         assert_eq!(&*identity.issuer_url, URL);
-        assert_eq!(identity.subject, "alice");
+        assert_eq!(&*identity.subject, "alice");
         assert_eq!(&*identity.principal_type, "User");
-        assert_eq!(identity.principal_id, "alice");
+        assert_eq!(&*identity.principal_id, "alice");
         assert_eq!(identity.group_type.as_deref(), Some("Role"));
         assert_eq!(identity.groups, ["admin", "on call"]);
         assert_eq!(identity.scopes, ["user.read", "user.write"]);
