@@ -15,7 +15,7 @@ use axum::Router;
 use axum::body::Body;
 use callers::Callers;
 use hyper::service::service_fn;
-use identity::{Issuers, Standing};
+use identity::{Issuers, Options, Standing};
 use listener::{Drain, DrainTrigger, Listener};
 use pdp::api::{AnswerBody, DecisionApi};
 use pdp::{Authzen, Pdp};
@@ -244,7 +244,12 @@ impl System {
     /// Loads policies, keys and routes and holds them against each other.
     fn open(config: &Config, registry: &Registry) -> Result<Self, StartError> {
         let mut problems = Vec::new();
-        let issuers = Issuers::new(&config.issuers, config.base(), registry).map_err(|mistakes| {
+        let options = Options {
+            cache_bytes: config.tokens.cache_bytes.0,
+            ..Options::default()
+        };
+        let issuers = Issuers::with_options(&config.issuers, config.base(), registry, options);
+        let issuers = issuers.map_err(|mistakes| {
             let placed = |(key, message)| config.problem(&format!("issuers{key}"), message);
             mistakes.into_iter().map(placed).collect()
         });

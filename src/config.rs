@@ -15,7 +15,7 @@ use authn_proxy::config::{
 };
 use callers::CallerConfig;
 use cedar_policy::Schema;
-use identity::config::IssuerConfig;
+use identity::config::{IssuerConfig, TokensConfig};
 use identity::{CognitoConfig, RedisConfig};
 use listener::{Limits, Timeouts};
 use pdp::{
@@ -38,6 +38,7 @@ pub(crate) struct Config {
     /// Further sets of routes, for Envoy to choose from.
     pub(crate) route_sets: BTreeMap<String, Routes>,
     pub(crate) issuers: Vec<IssuerConfig>,
+    pub(crate) tokens: TokensConfig,
     pub(crate) redis: Option<RedisConfig>,
     pub(crate) cognito: Option<CognitoConfig>,
     /// Not empty where `decisions` listens for more than this machine.
@@ -128,6 +129,8 @@ pub(crate) struct ConfigFile {
     routes: Option<RoutesConfig>,
     /// Whose tokens are believed, and what they make of their bearer. Required by routes that are not public.
     issuers: Vec<IssuerConfig>,
+    /// What is remembered of tokens that have been verified.
+    tokens: TokensConfig,
     /// Who may call the decision API. Required where `decisions` listens for more than this machine.
     callers: Vec<CallerConfig>,
     /// Whose word about the client is believed.

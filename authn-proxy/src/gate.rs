@@ -275,7 +275,7 @@ impl Gate {
         &'a self,
         identity: &'a Identity,
     ) -> Result<Option<(EntityUid, &'a Mapping, &'a ActingFor)>, Rejection> {
-        let Some(acting) = &identity.on_behalf_of else {
+        let Some(acting) = identity.on_behalf_of.as_deref() else {
             return Ok(None);
         };
         let mapping = self
@@ -295,7 +295,7 @@ impl Gate {
         snapshot: &Snapshot,
     ) -> Result<Question, Rejection> {
         let identity = user.identity();
-        let id = identity.principal_id.as_str();
+        let id = &*identity.principal_id;
         let resource = rule.resource(matched, id).map_err(undecodable)?;
         let given = rule.attributes(matched, id).map_err(undecodable)?;
         let mapping = self

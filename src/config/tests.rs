@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use settings::ByteSize;
+
 use super::*;
 
 const POLICIES: &str = "policies: { source: { dir: policies }, schema: s.cedarschema }\n";
@@ -94,6 +96,15 @@ fn paths_are_relative_to_the_file() {
         placed.to_string(),
         "/etc/portcullis/portcullis.yaml:1:33: policies.schema: x"
     );
+}
+
+#[test]
+fn tokens_are_remembered_within_bounds() {
+    assert_eq!(ok(POLICIES).tokens.cache_bytes, ByteSize::from_mib(96));
+    for (text, bytes) in [("0", 0), ("64KiB", 65_536), ("16GiB", 16 << 30)] {
+        let config = ok(&format!("{POLICIES}tokens: {{ cache_bytes: {text} }}"));
+        assert_eq!(config.tokens.cache_bytes, ByteSize(bytes));
+    }
 }
 
 #[test]
@@ -267,6 +278,24 @@ fn parts_that_do_not_fit_are_refused() {
             why,
         );
     }
+    for (bytes, why) in [
+        ("1", "from 64KiB to 16GiB, or 0"),
+        ("65535", "from 64KiB to 16GiB, or 0"),
+        ("17GiB", "from 64KiB to 16GiB, or 0"),
+        ("-1", "expected a size"),
+        ("lots", "expected a size"),
+    ] {
+        refused(
+            &format!("{POLICIES}tokens: {{ cache_bytes: {bytes} }}"),
+            "tokens.cache_bytes",
+            why,
+        );
+    }
+    refused(
+        &format!("{POLICIES}tokens: {{ cached_bytes: 1MiB }}"),
+        "tokens.cached_bytes",
+        "did you mean `cache_bytes`?",
+    );
     refused(
         &format!("{POLICIES}decision_api: {{ batch_items: 0 }}"),
         "decision_api.batch_items",
@@ -404,6 +433,7 @@ fn the_schema_documents_every_key() {
         "cognito",
         "redis",
         "cache",
+        "tokens",
         "fallback",
         "decision_log",
     ] {

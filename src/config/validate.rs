@@ -57,6 +57,9 @@ impl Check {
         for (key, message) in file.cache.problems() {
             self.add(&format!("cache.{key}"), message);
         }
+        for (key, message) in file.tokens.problems() {
+            self.add(&format!("tokens.{key}"), message);
+        }
         for (key, message) in file.avp_api.problems() {
             self.add(&format!("avp_api.{key}"), message);
         }
@@ -81,6 +84,7 @@ impl Check {
             streams,
             policies,
             issuers,
+            tokens,
             redis,
             cognito,
             callers,
@@ -106,6 +110,7 @@ impl Check {
             routes,
             route_sets,
             issuers,
+            tokens,
             redis,
             cognito,
             callers,

@@ -210,3 +210,22 @@ fn decisions_that_cannot_be_made() {
         table.finish();
     }
 }
+
+/// A good token is good whether it is remembered or not, and how many are is for the configuration to say.
+#[test]
+fn tokens_are_remembered_as_configured() {
+    let upstream = Upstream::start();
+    for (bytes, kept) in [(json!(0), 0), (json!("64KiB"), 1)] {
+        let sidecar = Sidecar::start(&Workspace::new(upstream.address()).set("/tokens", json!({"cache_bytes": bytes})));
+        let mut table = Table::new(&sidecar, &upstream);
+        let token = KEYS.token(&reader());
+        for _ in 0..2 {
+            table.token(122, "a good token", &token, Forwarded);
+        }
+        table.finish();
+        let metrics = crate::harness::http1::get(sidecar.telemetry(), "/metrics", "").text();
+        let entries = format!("portcullis_token_cache_entries {kept}\n");
+        let cached = format!("outcome=\"cached\"}} {kept}\n");
+        assert!(metrics.contains(&entries) && metrics.contains(&cached), "{bytes}: {metrics}");
+    }
+}

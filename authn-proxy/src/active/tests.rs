@@ -16,7 +16,7 @@ async fn what_cannot_be_asked_about_is_not_active() {
     kept.session_source = SessionSource::Redis;
     let mut in_session = kept.clone();
     in_session.session = Some(SessionRef {
-        id: "s".to_owned(),
+        id: "s".into(),
         version: 1,
     });
     let mut listed = identity();

@@ -132,7 +132,7 @@ impl Gate {
             let record = user.record_of_bearer();
             mapping.entity(mapping.uid(identity), identity, record, snapshot)
         });
-        let acted_for = identity.on_behalf_of.as_ref().and_then(|acting| {
+        let acted_for = identity.on_behalf_of.as_deref().and_then(|acting| {
             let mapping = self.principals.acted_for(identity)?;
             let record = user.record_of_acted_for();
             Some(mapping.entity(mapping.uid(acting), acting, record, snapshot))

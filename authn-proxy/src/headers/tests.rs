@@ -330,7 +330,7 @@ fn long_names_are_compared_too() {
 fn identity(id: &str, groups: &[&str], scopes: &[&str]) -> Identity {
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
     Identity {
-        principal_id: id.to_owned(),
+        principal_id: id.into(),
         groups: owned(groups),
         scopes: owned(scopes),
         ..crate::fixture::identity()

@@ -61,7 +61,7 @@ fn a_role_removed_at_its_source_is_gone_with_all_above_it() {
 #[test]
 fn someone_who_is_not_stored_is_what_the_token_says() {
     let mut identity = identity();
-    identity.principal_id = "mallory\"::\u{1F}".to_owned();
+    identity.principal_id = "mallory\"::\u{1F}".into();
     identity.groups = vec!["admin".to_owned()];
     identity.attributes = vec![
         ("a".into(), Claim::Long(-1)),
@@ -77,7 +77,7 @@ fn someone_who_is_not_stored_is_what_the_token_says() {
     let mapping = principals.of(&identity).unwrap();
     let uid = mapping.uid(&identity);
     let entity = mapping.entity(uid, &identity, None, &world.pdp.snapshot());
-    assert_eq!(entity.uid().id().unescaped(), identity.principal_id);
+    assert_eq!(entity.uid().id().unescaped(), &*identity.principal_id);
     assert_eq!(
         entity.to_json_value().unwrap()["attrs"],
         json!({ "a": -1, "b": true, "c": ["x", "y"] })

@@ -74,7 +74,9 @@ impl Services {
             return None;
         }
         self.known.iter().find(|service| {
-            service.issuer == *identity.issuer && service.subjects.contains(&identity.subject)
+            let mut subjects = service.subjects.iter();
+            service.issuer == *identity.issuer
+                && subjects.any(|subject| **subject == *identity.subject)
         })
     }
 }

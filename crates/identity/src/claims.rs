@@ -20,6 +20,9 @@ pub(crate) struct Accepted {
     pub(crate) valid_from: u64,
 }
 
+/// What comes of a claim that may be missing.
+type Optional<T> = Result<Option<T>, TokenError>;
+
 /// Reads claims one by one before somebody who looks on.
 struct Claims<'a, T> {
     within: Option<&'static str>,
@@ -216,7 +219,7 @@ impl Profile {
     /// Whether the token is for us: for one of our audiences, or for one of the pool's app clients.
     /// Cognito names those as `client_id` in access tokens and as `aud` in id tokens; a token that
     /// says both is neither.
-    fn check_target(&self, claims: &Object<'_>) -> Result<Option<String>, TokenError> {
+    fn check_target(&self, claims: &Object<'_>) -> Optional<Box<str>> {
         if self.kind != Kind::Cognito {
             return read::audience(claims.get("aud"), &self.audiences).map(|()| None);
         }
@@ -229,10 +232,7 @@ impl Profile {
         read::one_of(claims.get(named), &self.client_ids).map(Some)
     }
 
-    fn read_target<T: Trace>(
-        &self,
-        claims: &mut Claims<'_, T>,
-    ) -> Result<Option<String>, TokenError> {
+    fn read_target<T: Trace>(&self, claims: &mut Claims<'_, T>) -> Optional<Box<str>> {
         let target = self.check_target(claims.members);
         let names: &[&str] = match self.kind {
             Kind::Cognito => &["client_id", "aud"],
@@ -248,10 +248,7 @@ impl Profile {
 
     /// The name by which a directory knows the user: always there in Cognito's tokens; asked of
     /// others only where Cognito is to be asked about their users.
-    fn read_username<T: Trace>(
-        &self,
-        claims: &mut Claims<'_, T>,
-    ) -> Result<Option<String>, TokenError> {
+    fn read_username<T: Trace>(&self, claims: &mut Claims<'_, T>) -> Optional<Box<str>> {
         match self.kind {
             Kind::Cognito if is_id_token(claims.members) => {
                 claims.read("cognito:username", read::username).map(Some)
@@ -268,10 +265,7 @@ impl Profile {
     fn read_sign_in<T: Trace>(
         &self,
         claims: &mut Claims<'_, T>,
-    ) -> (
-        Result<Option<String>, TokenError>,
-        Result<Option<u64>, TokenError>,
-    ) {
+    ) -> (Optional<Box<str>>, Optional<u64>) {
         if self.kind != Kind::Cognito {
             return (Ok(None), Ok(None));
         }
@@ -345,7 +339,7 @@ fn is_id_token(claims: &Object<'_>) -> bool {
 
 /// What a mapping makes of claims.
 struct Mapped {
-    id: String,
+    id: Box<str>,
     groups: Vec<String>,
     attributes: Vec<(Arc<str>, crate::identity::Claim)>,
 }

@@ -1,11 +1,16 @@
-//! The `issuers:` section: whose tokens are believed, and what they make of their bearer.
+//! The `issuers:` section: whose tokens are believed, and what they make of their bearer. The `tokens:` section: what is
+//! remembered of them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
-use settings::Span;
+use settings::{ByteSize, Span};
+
+/// The least memory that holds any token worth remembering, and the most that is no slip of the pen.
+const LEAST_CACHE: ByteSize = ByteSize::from_kib(64);
+const MOST_CACHE: ByteSize = ByteSize::from_mib(16 << 10);
 
 /// One issuer whose tokens are accepted.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -174,6 +179,15 @@ pub enum UserStatusSource {
     Redis,
 }
 
+/// Section `tokens`: what is remembered of tokens that have been verified.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokensConfig {
+    /// The most memory that they may take: 0, which remembers none, or from 64KiB to 16GiB. Default 96MiB, which is
+    /// 100,000 ordinary ones. One that does not fit costs its signature each time, and is not refused.
+    pub cache_bytes: ByteSize,
+}
+
 /// One text, or a list of them.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -204,6 +218,31 @@ impl Default for IssuerConfig {
             session: SessionSource::default(),
             user_status: UserStatusSource::default(),
             user_pool: None,
+        }
+    }
+}
+
+// === impl TokensConfig ===
+
+impl TokensConfig {
+    /// Every mistake, with its key below the section.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let bytes = self.cache_bytes;
+        if bytes.0 == 0 || (LEAST_CACHE..=MOST_CACHE).contains(&bytes) {
+            return Vec::new();
+        }
+        vec![(
+            "cache_bytes",
+            "must be from 64KiB to 16GiB, or 0, which remembers no token",
+        )]
+    }
+}
+
+impl Default for TokensConfig {
+    fn default() -> Self {
+        Self {
+            cache_bytes: ByteSize::from_mib(96),
         }
     }
 }

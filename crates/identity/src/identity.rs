@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::config::{Kind, SessionSource, UserStatusSource};
 
-/// What a verified token says of its bearer. Only verification makes one.
+/// What a verified token says of its bearer. Only verification makes one. A hundred thousand of them are remembered, so
+/// texts have no room to grow and what is rare stands elsewhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The `name` of the `issuers:` entry that vouches.
@@ -17,12 +18,12 @@ pub struct Identity {
     /// Whether it is an id token (`token_use` of `id`), which says who its bearer is and not what the bearer may do.
     pub is_id_token: bool,
     /// The token's `sub`.
-    pub subject: String,
+    pub subject: Box<str>,
     /// The entity type of the principal, as configured (unqualified names get the policies'
     /// namespace later).
     pub principal_type: Arc<str>,
     /// The entity id of the principal: the value of the configured claim, `sub` by default.
-    pub principal_id: String,
+    pub principal_id: Box<str>,
     /// The entity type of `groups`, where the issuer maps groups.
     pub group_type: Option<Arc<str>>,
     /// The names of the principal's groups or roles.
@@ -33,13 +34,13 @@ pub struct Identity {
     pub scopes: Vec<String>,
     /// The user name under which a user pool's directory knows the subject (`username`,
     /// `cognito:username`).
-    pub username: Option<String>,
+    pub username: Option<Box<str>>,
     /// The app client that the token was issued to (`client_id`, or `aud` of a Cognito id token).
-    pub client_id: Option<String>,
+    pub client_id: Option<Box<str>>,
     /// The token's `jti`.
-    pub token_id: Option<String>,
+    pub token_id: Option<Box<str>>,
     /// The token's `origin_jti`: the id that all tokens of one Cognito sign-in share.
-    pub origin_token_id: Option<String>,
+    pub origin_token_id: Option<Box<str>>,
     /// The token's `auth_time`: when the bearer last signed in, in seconds since 1970.
     pub authenticated_at: Option<u64>,
     /// The token's `iat`, in seconds since 1970; of a workload, the time of its request.
@@ -56,7 +57,7 @@ pub struct Identity {
     pub status_source: UserStatusSource,
     /// The user for whom the bearer, a service, acts (the `act` claim). Only tokens of services have
     /// one; a user's token that claims one is refused.
-    pub on_behalf_of: Option<ActingFor>,
+    pub on_behalf_of: Option<Box<ActingFor>>,
 }
 
 /// The user for whom a service acts.
@@ -66,11 +67,11 @@ pub struct Identity {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ActingFor {
     /// The user's `sub`.
-    pub subject: String,
+    pub subject: Box<str>,
     /// The entity type of the user, as configured.
     pub principal_type: Arc<str>,
     /// The entity id of the user.
-    pub principal_id: String,
+    pub principal_id: Box<str>,
     /// The entity type of `groups`, where the issuer maps groups.
     pub group_type: Option<Arc<str>>,
     /// The names of the user's groups or roles.
@@ -80,7 +81,7 @@ pub struct ActingFor {
     /// What the user lets the service do: the user's scopes, never the service's.
     pub scopes: Vec<String>,
     /// The user name under which a user pool's directory knows the user.
-    pub username: Option<String>,
+    pub username: Option<Box<str>>,
     /// The user's session, where `act` names one.
     pub session: Option<SessionRef>,
 }
@@ -102,7 +103,7 @@ pub enum Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRef {
     /// The `sid` claim.
-    pub id: String,
+    pub id: Box<str>,
     /// The `sidv` claim: a session whose version has moved on is revoked.
     pub version: u64,
 }

@@ -12,13 +12,13 @@ use tokio::task::JoinSet;
 
 use crate::cache::{self, CachedToken, TokenCache, TokenDigest};
 use crate::clock::Clock;
-use crate::config::{IssuerConfig, Jwks, Kind};
+use crate::config::{IssuerConfig, Jwks, Kind, TokensConfig};
 use crate::error::TokenError;
 use crate::identity::Identity;
 use crate::jose::{Parts, Unverified};
 use crate::json::Json;
 use crate::keys::{KeyStore, Lookup, Source};
-use crate::metrics::{Metrics, TokenMetrics};
+use crate::metrics::{CacheSize, Metrics, TokenMetrics};
 use crate::profile::{Problems, Profile, check_distinct};
 use crate::spiffe::Workloads;
 use crate::vouched::VouchedClaims;
@@ -43,8 +43,8 @@ pub struct Issuers {
 pub struct Options {
     /// The longest token, in bytes. Default 8 KiB.
     pub token_bytes: usize,
-    /// The most verified tokens kept. Default 10,000.
-    pub cached_tokens: u64,
+    /// The most memory that verified tokens may take, in bytes; 0 keeps none. Default as of [`TokensConfig`].
+    pub cache_bytes: u64,
     /// How long one fetch of keys may take in all. Default 3 s.
     pub fetch_deadline: Duration,
     /// Where the time comes from.
@@ -153,12 +153,16 @@ impl Issuers {
                     .push(issuer.index);
             }
         }
+        let cache = TokenCache::new(options.cache_bytes, options.clock.clone());
+        if let Err(error) = CacheSize::register(registry, cache.clone()) {
+            return Err(vec![(String::new(), format!("no metrics: {error}"))]);
+        }
         Ok(Arc::new(Self {
             issuers,
             workloads,
             by_url,
             stores: stores.into_values().collect(),
-            cache: TokenCache::new(options.cached_tokens),
+            cache,
             clock: options.clock,
             token_bytes: options.token_bytes,
             strangers: metrics.strangers(),
@@ -275,10 +279,10 @@ impl Issuers {
         }
     }
 
-    /// How many tokens are remembered.
+    /// How many tokens are remembered, and their bytes.
     #[cfg(test)]
-    pub(crate) fn cached(&self) -> u64 {
-        self.cache.len()
+    pub(crate) fn cached(&self) -> (u64, u64) {
+        self.cache.size()
     }
 
     /// The size limit comes first: nothing longer is hashed or decoded.
@@ -299,7 +303,7 @@ impl Issuers {
             return None;
         }
         issuer.metrics.cached();
-        Some(Arc::clone(&cached.identity))
+        Some(cached.identity)
     }
 
     fn take_apart<'a>(&self, token: &'a str) -> Result<Parts<'a>, TokenError> {
@@ -425,7 +429,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             token_bytes: 8 * 1024,
-            cached_tokens: 10_000,
+            cache_bytes: TokensConfig::default().cache_bytes.0,
             fetch_deadline: Duration::from_secs(3),
             clock: Clock::system(),
         }

@@ -36,6 +36,7 @@ mod status;
 mod trace;
 mod vigil;
 mod vouched;
+mod weight;
 
 pub use clock::Clock;
 pub use crypto::{SelfTestError, install_crypto, self_test};

@@ -1,7 +1,10 @@
 //! What is counted. Labels are issuer names of the configuration and fixed words.
 
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::cache::TokenCache;
 use crate::error::TokenError;
 
 /// The issuer label of tokens that could not be laid at any issuer's door.
@@ -33,6 +36,13 @@ pub(crate) struct FetchMetrics {
     refused: IntCounter,
     fetched_at: IntGauge,
     keys: IntGauge,
+}
+
+/// How many tokens are remembered and what they take, counted when it is asked for.
+pub(crate) struct CacheSize {
+    cache: TokenCache,
+    entries: IntGauge,
+    bytes: IntGauge,
 }
 
 // === impl Metrics ===
@@ -123,6 +133,41 @@ impl TokenMetrics {
         self.tokens
             .with_label_values(&[self.issuer.as_str(), error.name()])
             .inc();
+    }
+}
+
+// === impl CacheSize ===
+
+impl CacheSize {
+    /// From now on the tokens of this cache are counted.
+    pub(crate) fn register(
+        registry: &Registry,
+        cache: TokenCache,
+    ) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(Self {
+            cache,
+            entries: IntGauge::new(
+                "portcullis_token_cache_entries",
+                "Verified tokens that are remembered.",
+            )?,
+            bytes: IntGauge::new(
+                "portcullis_token_cache_bytes",
+                "Memory that remembered tokens take, which tokens.cache_bytes bounds.",
+            )?,
+        }))
+    }
+}
+
+impl Collector for CacheSize {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.entries.desc(), self.bytes.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let (entries, bytes) = self.cache.size();
+        self.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        [self.entries.collect(), self.bytes.collect()].concat()
     }
 }
 

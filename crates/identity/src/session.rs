@@ -44,7 +44,7 @@ const MAX_TIME: u64 = 253_402_300_799;
 pub(crate) fn questions(identity: &Identity, shared: bool) -> Vec<Question<'_>> {
     let mut questions = Vec::with_capacity(4);
     if identity.session_source == SessionSource::Redis {
-        let subject = identity.subject.as_str();
+        let subject = &*identity.subject;
         if let Some(session) = &identity.session {
             questions.push(Question::Session { session, subject });
         }
@@ -59,7 +59,7 @@ pub(crate) fn questions(identity: &Identity, shared: bool) -> Vec<Question<'_>> 
         questions.push(Question::ValidAfter { subject, issued_at });
     }
     if let Some(user) = &identity.on_behalf_of {
-        let subject = user.subject.as_str();
+        let subject = &*user.subject;
         if let Some(session) = &user.session {
             questions.push(Question::Session { session, subject });
         }

@@ -162,7 +162,7 @@ fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
         report.alone(Alone::new(&closed, cpu, open(&gate)?, open(&always)?));
     }
 
-    // As many tokens as are remembered, so that what is kept of them is kept from the first part on.
+    // All of these tokens are remembered, so that what is kept of them is kept from the first part on.
     let many = calls(10_000);
     let mut resident: Vec<Resident> = Vec::new();
     let mut done = 0;

@@ -16,7 +16,7 @@ impl Profile {
     pub(super) fn read_acting<T: Trace>(
         &self,
         claims: &mut Claims<'_, T>,
-    ) -> Result<Option<ActingFor>, TokenError> {
+    ) -> Result<Option<Box<ActingFor>>, TokenError> {
         if self.kind != Kind::Service {
             return claims.read("act", read::absent).map(|()| None);
         }
@@ -45,7 +45,7 @@ impl Profile {
         last?;
         unbound?;
         let mapped = mapped?;
-        Ok(Some(ActingFor {
+        Ok(Some(Box::new(ActingFor {
             subject: subject?,
             principal_type: Arc::clone(&self.on_behalf_of.entity_type),
             principal_id: mapped.id,
@@ -55,7 +55,7 @@ impl Profile {
             scopes: scopes?,
             username: username?,
             session: session?,
-        }))
+        })))
     }
 
     /// The session of the user acted for counts where `act` names it, which it does in full or not

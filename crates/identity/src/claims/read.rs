@@ -51,10 +51,12 @@ pub(super) fn exactly(value: Option<&Json<'_>>, expected: &str) -> Result<(), To
 }
 
 /// One of these texts, and no list.
-pub(super) fn one_of(value: Option<&Json<'_>>, ours: &[String]) -> Result<String, TokenError> {
+pub(super) fn one_of(value: Option<&Json<'_>>, ours: &[String]) -> Result<Box<str>, TokenError> {
     let named = value.and_then(Json::as_str);
     let found = ours.iter().find(|our| named == Some(our.as_str()));
-    found.cloned().ok_or(TokenError::Invalid("app client"))
+    found
+        .map(|found| found.as_str().into())
+        .ok_or(TokenError::Invalid("app client"))
 }
 
 /// `aud` is a string or an array of strings, one of which is ours; others may stand beside it.
@@ -86,7 +88,7 @@ pub(super) fn time(value: Option<&Json<'_>>) -> Result<u64, TokenError> {
 
 /// `sub`: users and services have names of different forms, and the users of a Cognito pool have
 /// UUIDs, which Cognito chooses.
-pub(super) fn subject(kind: Kind, value: Option<&Json<'_>>) -> Result<String, TokenError> {
+pub(super) fn subject(kind: Kind, value: Option<&Json<'_>>) -> Result<Box<str>, TokenError> {
     match kind {
         Kind::FirstParty => user_id(value),
         Kind::Service => service_id(value),
@@ -96,7 +98,7 @@ pub(super) fn subject(kind: Kind, value: Option<&Json<'_>>) -> Result<String, To
 }
 
 /// The entity id of the bearer.
-pub(super) fn principal_id(kind: Kind, value: Option<&Json<'_>>) -> Result<String, TokenError> {
+pub(super) fn principal_id(kind: Kind, value: Option<&Json<'_>>) -> Result<Box<str>, TokenError> {
     match kind {
         Kind::FirstParty | Kind::Cognito => user_id(value),
         Kind::Service => service_id(value),
@@ -106,18 +108,18 @@ pub(super) fn principal_id(kind: Kind, value: Option<&Json<'_>>) -> Result<Strin
 
 /// An id that names one user and nothing else: it becomes part of log lines, headers and keys, so
 /// it is short and made of letters, digits and `._@|+=-`. No `:` keeps users apart from services.
-pub(super) fn user_id(value: Option<&Json<'_>>) -> Result<String, TokenError> {
+pub(super) fn user_id(value: Option<&Json<'_>>) -> Result<Box<str>, TokenError> {
     text_where(value, is_user_id).ok_or(TokenError::Invalid("subject"))
 }
 
 /// The name of a service: `spn:`, and then what a user's id could be.
-fn service_id(value: Option<&Json<'_>>) -> Result<String, TokenError> {
+fn service_id(value: Option<&Json<'_>>) -> Result<Box<str>, TokenError> {
     let sound = |id: &str| id.len() <= MAX_ID && id.strip_prefix(SERVICE).is_some_and(is_user_id);
     text_where(value, sound).ok_or(TokenError::Invalid("the subject is no service"))
 }
 
 /// A user's name in a directory: any text, but not what a service is called.
-pub(super) fn username(value: Option<&Json<'_>>) -> Result<String, TokenError> {
+pub(super) fn username(value: Option<&Json<'_>>) -> Result<Box<str>, TokenError> {
     let sound = |name: &str| {
         (1..=MAX_USERNAME).contains(&name.chars().count())
             && is_text(name)
@@ -126,13 +128,13 @@ pub(super) fn username(value: Option<&Json<'_>>) -> Result<String, TokenError> {
     text_where(value, sound).ok_or(TokenError::Invalid("user name"))
 }
 
-pub(super) fn token_id(value: Option<&Json<'_>>) -> Result<String, TokenError> {
+pub(super) fn token_id(value: Option<&Json<'_>>) -> Result<Box<str>, TokenError> {
     let sound = |id: &str| (1..=MAX_ID).contains(&id.len()) && is_text(id);
     text_where(value, sound).ok_or(TokenError::Invalid("token id"))
 }
 
 /// A session's id: it becomes part of a key, so nothing in it may end one or stand for many.
-pub(super) fn session_id(value: Option<&Json<'_>>) -> Result<String, TokenError> {
+pub(super) fn session_id(value: Option<&Json<'_>>) -> Result<Box<str>, TokenError> {
     let sound = |id: &str| {
         (1..=MAX_ID).contains(&id.len())
             && id
@@ -162,16 +164,10 @@ pub(super) fn groups(value: Option<&Json<'_>>) -> Result<Vec<String>, TokenError
     let refused = TokenError::Invalid("groups");
     match value {
         None => Ok(Vec::new()),
-        Some(Json::Array(list)) if list.len() <= MAX_NAMES => list
-            .iter()
-            .map(|group| {
-                group
-                    .as_str()
-                    .filter(sound)
-                    .map(str::to_owned)
-                    .ok_or(refused)
-            })
-            .collect(),
+        Some(Json::Array(list)) if list.len() <= MAX_NAMES => {
+            let group = |group: &Json<'_>| group.as_str().filter(sound).map(str::to_owned);
+            exactly_all(list, group).ok_or(refused)
+        }
         Some(_) => Err(refused),
     }
 }
@@ -205,11 +201,7 @@ pub(super) fn attribute(value: Option<&Json<'_>>) -> Result<Claim, TokenError> {
         Some(Json::Natural(value)) => i64::try_from(*value).ok().map(Claim::Long),
         Some(Json::Negative(value)) => Some(Claim::Long(*value)),
         Some(Json::Array(list)) if list.len() <= MAX_NAMES => {
-            let texts: Option<_> = list
-                .iter()
-                .map(|item| item.as_str().and_then(text))
-                .collect();
-            texts.map(Claim::Strings)
+            exactly_all(list, |item| item.as_str().and_then(text)).map(Claim::Strings)
         }
         None | Some(Json::Null | Json::Float | Json::Array(_) | Json::Object(_)) => None,
     };
@@ -218,9 +210,22 @@ pub(super) fn attribute(value: Option<&Json<'_>>) -> Result<Claim, TokenError> {
 
 // === helpers ===
 
-fn text_where(value: Option<&Json<'_>>, sound: impl FnOnce(&str) -> bool) -> Option<String> {
+/// The texts of all elements, or none where one has none. The list has room for no more: it is kept for as long as the
+/// token is remembered, and collecting `Option`s would leave room for four where there is one.
+fn exactly_all(
+    list: &[Json<'_>],
+    text: impl Fn(&Json<'_>) -> Option<String>,
+) -> Option<Vec<String>> {
+    let mut texts = Vec::with_capacity(list.len());
+    for element in list {
+        texts.push(text(element)?);
+    }
+    Some(texts)
+}
+
+fn text_where(value: Option<&Json<'_>>, sound: impl FnOnce(&str) -> bool) -> Option<Box<str>> {
     let text = value.and_then(Json::as_str)?;
-    sound(text).then(|| text.to_owned())
+    sound(text).then(|| text.into())
 }
 
 fn is_user_id(id: &str) -> bool {

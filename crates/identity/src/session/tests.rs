@@ -4,7 +4,7 @@ use super::*;
 
 fn session() -> SessionRef {
     SessionRef {
-        id: "s1".to_owned(),
+        id: "s1".into(),
         version: 3,
     }
 }
@@ -125,7 +125,7 @@ fn keys_are_apart_whatever_the_ids_hold() {
         String::from_utf8(commands.get_packed_pipeline()).unwrap()
     };
     let id = |id: &str| SessionRef {
-        id: id.to_owned(),
+        id: id.into(),
         version: 1,
     };
     let (plain, tricky) = (id("x"), id("x:y"));

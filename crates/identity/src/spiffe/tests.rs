@@ -88,7 +88,7 @@ fn a_workload_of_a_trusted_domain_is_a_principal() {
         (Kind::Spiffe, "Workload")
     );
     assert_eq!(
-        orders.principal_id,
+        &*orders.principal_id,
         "spiffe://cluster.local/ns/shop/sa/orders"
     );
     let attributes: BTreeMap<_, _> = orders

@@ -191,7 +191,7 @@ fn ids() {
         .verify(&token(&claims_with("username", json!("al"))))
         .unwrap();
     assert_eq!(
-        (identity.subject.as_str(), identity.principal_id.as_str()),
+        (&*identity.subject, &*identity.principal_id),
         ("alice", "al")
     );
     check_claims(

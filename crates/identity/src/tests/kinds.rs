@@ -116,7 +116,7 @@ fn a_cognito_access_token() {
     let world = pool();
     let identity = world.verify(&rs256(&access())).unwrap();
     assert_eq!(identity.kind, Kind::Cognito);
-    assert_eq!(identity.principal_id, ALICE);
+    assert_eq!(&*identity.principal_id, ALICE);
     assert_eq!(identity.username.as_deref(), Some("alice"));
     assert_eq!(identity.client_id.as_deref(), Some(CLIENT));
     assert_eq!(identity.origin_token_id.as_deref(), Some("origin-1"));
@@ -213,7 +213,7 @@ fn a_service_alone() {
     let identity = world.verify(&token(&service())).unwrap();
     assert_eq!(identity.kind, Kind::Service);
     assert_eq!(&*identity.principal_type, "Service");
-    assert_eq!(identity.principal_id, "spn:bff");
+    assert_eq!(&*identity.principal_id, "spn:bff");
     assert_eq!(identity.scopes, ["svc.users.write"]);
     assert_eq!(identity.on_behalf_of, None);
     check_changed(
@@ -247,24 +247,24 @@ fn a_service_acting_for_a_user() {
     });
     let identity = world.verify(&token(&acting(act.clone()))).unwrap();
     // The reverse of RFC 8693: the service is the caller, whatever `act` holds.
-    assert_eq!(identity.subject, "spn:bff");
+    assert_eq!(&*identity.subject, "spn:bff");
     assert_eq!(identity.scopes, ["svc.users.write"]);
     assert_eq!(identity.groups, [""; 0]);
     let expected = ActingFor {
-        subject: "alice".to_owned(),
+        subject: "alice".into(),
         principal_type: "User".into(),
-        principal_id: "alice".to_owned(),
+        principal_id: "alice".into(),
         group_type: Some("Role".into()),
         groups: vec!["reader".to_owned()],
         attributes: Vec::new(),
         scopes: vec!["user.write".to_owned()],
         username: None,
         session: Some(SessionRef {
-            id: "s".to_owned(),
+            id: "s".into(),
             version: 3,
         }),
     };
-    assert_eq!(identity.on_behalf_of.as_ref(), Some(&expected));
+    assert_eq!(identity.on_behalf_of.as_deref(), Some(&expected));
     assert!(!format!("{:?}", identity.on_behalf_of).contains("reader"));
 
     let mut deep = json!({"sub": "alice"});
@@ -312,7 +312,7 @@ fn the_session_of_a_user_acted_for_is_named_in_full_or_not_at_all() {
     assert_eq!(
         session(json!({"sub": "alice", "sid": "s-1", "sidv": 3})),
         Some(SessionRef {
-            id: "s-1".to_owned(),
+            id: "s-1".into(),
             version: 3
         })
     );

@@ -10,17 +10,17 @@ fn identity(left: u64, session: SessionSource) -> Arc<Identity> {
         issuer: "local".into(),
         issuer_url: "https://auth.test".into(),
         kind: Kind::FirstParty,
-        subject: "rita".to_owned(),
+        subject: "rita".into(),
         principal_type: "User".into(),
-        principal_id: "rita".to_owned(),
+        principal_id: "rita".into(),
         group_type: None,
         groups: Vec::new(),
         attributes: Vec::new(),
         scopes: Vec::new(),
-        username: Some("rita@depot".to_owned()),
+        username: Some("rita@depot".into()),
         client_id: None,
         is_id_token: false,
-        token_id: Some("j-1".to_owned()),
+        token_id: Some("j-1".into()),
         origin_token_id: None,
         authenticated_at: None,
         issued_at: now - 60,
@@ -134,16 +134,16 @@ fn an_announcement_concerns_its_user() {
     let mut identity = Arc::unwrap_or_clone(identity(300, SessionSource::None));
     assert!(concerns(&identity, "rita") && concerns(&identity, "rita@depot"));
     assert!(!concerns(&identity, "rit") && !concerns(&identity, "spn:bff"));
-    identity.on_behalf_of = Some(crate::ActingFor {
-        subject: "olga".to_owned(),
+    identity.on_behalf_of = Some(Box::new(crate::ActingFor {
+        subject: "olga".into(),
         principal_type: "User".into(),
-        principal_id: "olga".to_owned(),
+        principal_id: "olga".into(),
         group_type: None,
         groups: Vec::new(),
         attributes: Vec::new(),
         scopes: Vec::new(),
         username: None,
         session: None,
-    });
+    }));
     assert!(concerns(&identity, "olga"));
 }
