@@ -29,7 +29,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::TcpListener;
 
-pub use loops::{closed, open};
+pub use loops::{answer, closed, open};
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// Flag and length before a message.
@@ -77,16 +77,22 @@ pub fn check(path: &str, token: &str) -> Vec<u8> {
     framed(&call)
 }
 
-/// Answers every call OK, having read it and looked at nothing, for as long as connections can be accepted.
-///
-/// # Errors
-/// When no more connection can be accepted.
-pub async fn always(listener: TcpListener) -> io::Result<()> {
-    let allowed = Bytes::from(framed(&CheckResponse {
+/// The least that lets a request pass, framed.
+#[must_use]
+pub fn allowed() -> Vec<u8> {
+    framed(&CheckResponse {
         status: Some(rpc::Status::default()),
         http_response: Some(HttpResponse::OkResponse(OkHttpResponse::default())),
         ..CheckResponse::default()
-    }));
+    })
+}
+
+/// Answers every call the same, having read it and looked at nothing, for as long as connections can be accepted.
+///
+/// # Errors
+/// When no more connection can be accepted.
+pub async fn always(listener: TcpListener, answer: Vec<u8>) -> io::Result<()> {
+    let allowed = Bytes::from(answer);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

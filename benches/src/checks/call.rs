@@ -21,7 +21,7 @@ pub(super) struct Call {
     pub(super) since: Instant,
     /// Whether the answer begins with `:status: 200`.
     ok: bool,
-    answer: Vec<u8>,
+    pub(super) answer: Vec<u8>,
 }
 
 impl Call {

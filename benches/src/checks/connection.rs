@@ -36,6 +36,8 @@ pub(super) struct Connection {
     blocks: [Vec<u8>; 2],
     next: u32,
     calls: Vec<Call>,
+    /// What was answered last, framed.
+    last: Vec<u8>,
     /// What was asked but not taken by the kernel.
     unsent: Vec<u8>,
     sent: usize,
@@ -72,6 +74,7 @@ impl Connection {
             blocks: fields::calls(target, CHECK)?,
             next: 1,
             calls: Vec::with_capacity(streams),
+            last: Vec::new(),
             unsent: PREFACE.to_vec(),
             sent: 0,
             heard: vec![0; ROOM],
@@ -92,6 +95,11 @@ impl Connection {
             connection.hear(Instant::now(), &mut nothing)?;
         }
         Ok(connection)
+    }
+
+    /// What was answered last, framed.
+    pub(super) fn into_last(self) -> Vec<u8> {
+        self.last
     }
 
     /// Whether no answer is awaited.
@@ -187,6 +195,7 @@ impl Connection {
             if let Some(call) = self.heed(&frame)? {
                 sample.record(now.duration_since(call.since));
                 sample.elapsed = now.duration_since(start);
+                self.last = call.answer;
             }
         }
         let taken = self.filled - rest.len();

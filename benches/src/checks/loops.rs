@@ -6,6 +6,22 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, SILENCE, silence};
 use crate::load::{Error, Sample};
 
+/// What one check is answered, framed.
+///
+/// # Errors
+/// Anything but an allow, in time.
+pub fn answer(target: SocketAddr, check: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut connection = Connection::open(target, 1)?;
+    let now = Instant::now();
+    connection.ask(check, now)?;
+    while !connection.is_idle() {
+        connection.flush()?;
+        connection.wait()?;
+        connection.hear(now, &mut Sample::empty()?)?;
+    }
+    Ok(connection.into_last())
+}
+
 /// Keeps `streams` checks on their way for `duration`, or until all were answered. Sleeps while there is nothing to read,
 /// so that answers come together as they do for somebody who has other things to do.
 ///

@@ -10,7 +10,7 @@ const PATH: &str = "/v1/users/a";
 async fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();
-    tokio::spawn(always(listener));
+    tokio::spawn(always(listener, allowed()));
     target
 }
 

@@ -101,7 +101,8 @@ async fn run(args: &Args) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// The same requests through two Envoys, in turn.
+/// The same requests through three Envoys, in turn: the second one's authorizer gives everybody an answer of ours, which
+/// says what of the difference is Envoy's work with it.
 async fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
     let duration = Duration::from_secs_f64(args.seconds);
     let connections = usize::from(args.connections);
@@ -110,16 +111,25 @@ async fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), 
         scene.always(None)?,
         scene.portcullis(&args.portcullis, None)?,
     );
+    let ours = match calls(scene, 1).first() {
+        Some(call) => checks::answer(gate.at, call)?,
+        None => checks::allowed(),
+    };
+    let same = scene.always_this(&ours)?;
     let front = |authorizer: &Authorizer| envoy::start(&args.envoy, authorizer.at, upstream.at);
-    let (envoy_always, envoy_gate) = (front(&always)?, front(&gate)?);
+    let fronts = [
+        (front(&always)?, &always),
+        (front(&same)?, &same),
+        (front(&gate)?, &gate),
+    ];
     let heads = scene.heads(args.connections.into());
     let requests = Arc::new(Requests::repeated(heads));
-    for envoy in [&envoy_always, &envoy_gate] {
+    for (envoy, _) in &fronts {
         load::closed(envoy.at, &requests, connections, WARM_UP).await?;
     }
     for _ in 0..args.rounds {
-        let mut round = Vec::with_capacity(2);
-        for (envoy, authorizer) in [(&envoy_always, &always), (&envoy_gate, &gate)] {
+        let mut round = Vec::with_capacity(fronts.len());
+        for (envoy, authorizer) in &fronts {
             let before = authorizer.process.cpu()?;
             let sample = load::closed(envoy.at, &requests, connections, duration).await?;
             let cpu = authorizer.process.cpu()? - before;
@@ -130,6 +140,13 @@ async fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), 
     Ok(())
 }
 
+/// So many calls, each about another user who reads their own profile.
+fn calls(scene: &Scene, count: u32) -> Vec<Vec<u8>> {
+    let tokens = scene.tokens(count).into_iter();
+    let calls = tokens.map(|(user, token)| check(&format!("/v1/users/{user}"), &token));
+    calls.collect()
+}
+
 /// Portcullis alone: on the first core where there is more than one, the harness on another. Then at the same rate the
 /// server that always allows, for what of a latency is the call and the machine.
 fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
@@ -138,13 +155,7 @@ fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
     let gate = scene.portcullis(&args.portcullis, Some(scene::FIRST_CORE))?;
     let always = scene.always(Some(scene::FIRST_CORE))?;
     scene::move_to(scene::SECOND_CORE)?;
-    let calls = |count: u32| -> Vec<Vec<u8>> {
-        let tokens = scene.tokens(count).into_iter();
-        tokens
-            .map(|(user, token)| check(&format!("/v1/users/{user}"), &token))
-            .collect()
-    };
-    let few = calls(args.streams.into());
+    let few = calls(scene, args.streams.into());
     let again = || few.iter().cycle().map(Vec::as_slice);
     for authorizer in [&gate, &always] {
         checks::closed(authorizer.at, again(), streams, WARM_UP)?;
@@ -163,7 +174,7 @@ fn alone(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
     }
 
     // All of these tokens are remembered, so that what is kept of them is kept from the first part on.
-    let many = calls(10_000);
+    let many = calls(scene, 10_000);
     let mut resident: Vec<Resident> = Vec::new();
     let mut done = 0;
     for _ in 0..PARTS {

@@ -1,5 +1,6 @@
 //! The servers that are measured, each a process of its own on the loopback, and the tokens that portcullis accepts.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,12 +39,21 @@ impl Scene {
 
     /// The upstream that always answers the same.
     pub(crate) fn upstream(&self) -> Result<Authorizer, Error> {
-        peer("upstream", None)
+        peer(beside("upstream")?, "upstream", None)
     }
 
     /// The authorizer that allows everything, on one core where `core` names one.
     pub(crate) fn always(&self, core: Option<&str>) -> Result<Authorizer, Error> {
-        peer("always", core)
+        peer(beside("always")?, "always", core)
+    }
+
+    /// The authorizer that gives everybody this answer, framed.
+    pub(crate) fn always_this(&self, answer: &[u8]) -> Result<Authorizer, Error> {
+        let file = self.fortress.folder().join("answer");
+        fs::write(&file, answer)?;
+        let mut command = beside("always")?;
+        command.arg("--answer").arg(file);
+        peer(command, "always", None)
     }
 
     /// Portcullis, on one core where `core` names one.
@@ -96,9 +106,9 @@ pub(crate) fn move_to(core: &str) -> Result<(), Error> {
 }
 
 /// A binary of this package, which Cargo puts beside the harness.
-fn peer(name: &str, core: Option<&str>) -> Result<Authorizer, Error> {
+fn peer(command: Command, name: &str, core: Option<&str>) -> Result<Authorizer, Error> {
     let ready = format!("{name}: listening on ");
-    let process = Process::start(bound(beside(name)?, core), &ready)?;
+    let process = Process::start(bound(command, core), &ready)?;
     let at = process.address(&ready)?;
     Ok(Authorizer { process, at })
 }
