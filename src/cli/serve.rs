@@ -30,10 +30,13 @@ pub(crate) fn run(args: Args) -> ExitCode {
             Err(error) => return fail(EX_OSERR, &format!("cannot listen for signals: {error}")),
         };
         serve(&args.file.config, shutdown, |bound| {
-            let mut out = io::stdout().lock();
+            // In one piece: whoever has seen one of the lines has seen all of them.
+            let mut lines = Vec::new();
             for (name, address) in bound.addresses() {
-                writeln!(out, "portcullis: {name} listening on {address}")?;
+                writeln!(lines, "portcullis: {name} listening on {address}")?;
             }
+            let mut out = io::stdout().lock();
+            out.write_all(&lines)?;
             out.flush()
         })
         .await
