@@ -33,6 +33,13 @@ fn weight(claims: &Value, change: impl FnOnce(&mut IssuerConfig)) -> u64 {
     bytes
 }
 
+/// Has the principal get an attribute from the claim `x`.
+fn mail(config: &mut IssuerConfig) {
+    let claim = AttributeSource::Claim("x".to_owned());
+    let attributes = &mut config.principal.attributes;
+    attributes.insert("email".to_owned(), claim);
+}
+
 fn numbered(number: usize) -> String {
     token(&claims_with("jti", json!(format!("t{number}"))))
 }
@@ -106,13 +113,6 @@ fn a_token_larger_than_the_cache_is_not_kept_and_pushes_nothing_out() {
 
 #[test]
 fn what_a_token_says_has_its_weight() {
-    let mail = |config: &mut IssuerConfig| {
-        let claim = AttributeSource::Claim("x".to_owned());
-        config
-            .principal
-            .attributes
-            .insert("email".to_owned(), claim);
-    };
     let session = |config: &mut IssuerConfig| config.session = crate::config::SessionSource::Redis;
     let ordinary = weight(&claims(), |_| {});
     let long = "x".repeat(128);
@@ -194,13 +194,6 @@ fn no_token_weighs_much_more_than_is_said_of_it() {
         claims["scope"] = json!(names.join(" "));
         claims["x"] = attribute;
         claims
-    };
-    let mail = |config: &mut IssuerConfig| {
-        let claim = AttributeSource::Claim("x".to_owned());
-        config
-            .principal
-            .attributes
-            .insert("email".to_owned(), claim);
     };
     let weight = weight(&claims(json!(names)), mail);
     let lists = 3 * 256 * (24 + 16);
