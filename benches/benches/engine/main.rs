@@ -11,6 +11,7 @@
 
 mod apps;
 mod entities;
+mod floor;
 mod measure;
 mod policies;
 mod reload;
@@ -47,6 +48,9 @@ fn main() {
     }
     if wanted("entities") {
         entities::by_number();
+    }
+    if wanted("floor") {
+        floor::by_number();
     }
     if wanted("memory") {
         policies::by_memory();

@@ -10,6 +10,7 @@
 
 mod alarm;
 mod authority;
+mod bell;
 mod bind;
 mod body;
 mod calm;
@@ -30,6 +31,7 @@ pub mod requests;
 mod serve;
 mod sniff;
 mod stall;
+mod streams;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use super::support::{PATIENCE, Running, limits, metric, millis, run, run_with, timeouts};
+use super::support::{
+    PATIENCE, Running, limits, metric, millis, run, run_both, run_with, timeouts,
+};
 
 type Client = SendRequest<Full<Bytes>>;
 
@@ -40,14 +42,15 @@ async fn send(client: &mut Client, request: Request<Full<Bytes>>) -> (StatusCode
 
 #[tokio::test]
 async fn requests() {
-    let running = run().await;
-    let (mut client, _connection) = connect(&running).await;
-    let (status, body) = send(&mut client, post("/echo", "hello")).await;
-    assert_eq!((status.as_u16(), body.as_str()), (200, "hello"));
-    let (status, _) = send(&mut client, post("/ignore", "unread")).await;
-    assert_eq!(status.as_u16(), 401);
-    let (status, body) = send(&mut client, post("/echo", "again")).await;
-    assert_eq!((status.as_u16(), body.as_str()), (200, "again"));
+    for running in run_both(limits(), timeouts()).await {
+        let (mut client, _connection) = connect(&running).await;
+        let (status, body) = send(&mut client, post("/echo", "hello")).await;
+        assert_eq!((status.as_u16(), body.as_str()), (200, "hello"));
+        let (status, _) = send(&mut client, post("/ignore", "unread")).await;
+        assert_eq!(status.as_u16(), 401);
+        let (status, body) = send(&mut client, post("/echo", "again")).await;
+        assert_eq!((status.as_u16(), body.as_str()), (200, "again"));
+    }
 }
 
 #[tokio::test]
@@ -102,14 +105,15 @@ async fn refusals() {
 async fn more_than_may_be_in_flight_is_refused() {
     let mut limits = limits();
     limits.in_flight = 1;
-    let running = run_with(limits, timeouts()).await;
-    let (mut client, _connection) = connect(&running).await;
-    let (mut other, _connection) = connect(&running).await;
-    let first = tokio::spawn(client.send_request(post("/wait", "")));
-    running.handler.began().await;
-    assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 503);
-    running.handler.go_on.add_permits(1);
-    assert_eq!(first.await.unwrap().unwrap().status().as_u16(), 200);
+    for running in run_both(limits, timeouts()).await {
+        let (mut client, _connection) = connect(&running).await;
+        let (mut other, _connection) = connect(&running).await;
+        let first = tokio::spawn(client.send_request(post("/wait", "")));
+        running.handler.began().await;
+        assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 503);
+        running.handler.go_on.add_permits(1);
+        assert_eq!(first.await.unwrap().unwrap().status().as_u16(), 200);
+    }
 }
 
 /// One connection, whatever it asks for, leaves three quarters of the places to the others.
@@ -117,23 +121,24 @@ async fn more_than_may_be_in_flight_is_refused() {
 async fn a_connection_gets_no_more_than_its_share_of_the_places() {
     let mut limits = limits();
     limits.in_flight = 8;
-    let running = run_with(limits, timeouts()).await;
-    let (mut client, _connection) = connect(&running).await;
-    // Until its answer the client cannot know the limit, and what it asked for above it would be refused.
-    assert_eq!(send(&mut client, post("/", "")).await.0.as_u16(), 200);
-    running.handler.began().await;
-    let mut all = JoinSet::new();
-    for _ in 0..20 {
-        all.spawn(client.send_request(post("/wait", "")));
-    }
-    running.handler.began().await;
-    running.handler.began().await;
-    let (mut other, _connection) = connect(&running).await;
-    assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 200);
-    assert_eq!(running.metric("portcullis_requests_in_flight"), 2.0);
-    running.handler.go_on.add_permits(20);
-    while let Some(response) = all.join_next().await {
-        assert_eq!(response.unwrap().unwrap().status().as_u16(), 200);
+    for running in run_both(limits, timeouts()).await {
+        let (mut client, _connection) = connect(&running).await;
+        // Until its answer the client cannot know the limit, and what it asked for above it would be refused.
+        assert_eq!(send(&mut client, post("/", "")).await.0.as_u16(), 200);
+        running.handler.began().await;
+        let mut all = JoinSet::new();
+        for _ in 0..20 {
+            all.spawn(client.send_request(post("/wait", "")));
+        }
+        running.handler.began().await;
+        running.handler.began().await;
+        let (mut other, _connection) = connect(&running).await;
+        assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 200);
+        assert_eq!(running.metric("portcullis_requests_in_flight"), 2.0);
+        running.handler.go_on.add_permits(20);
+        while let Some(response) = all.join_next().await {
+            assert_eq!(response.unwrap().unwrap().status().as_u16(), 200);
+        }
     }
 }
 
@@ -144,32 +149,33 @@ async fn stalled_streams_are_hurried_when_places_are_short() {
     limits.in_flight = 4;
     let mut timeouts = timeouts();
     timeouts.write = Span(6 * PATIENCE);
-    let running = run_with(limits, timeouts).await;
-    let mut stalled = Vec::new();
-    for places in 1..=4_u8 {
-        let io = TokioIo::new(running.connect().await);
-        let (mut client, connection) =
-            hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-                .initial_stream_window_size(1000)
-                .handshake(io)
-                .await
-                .unwrap();
-        tokio::spawn(connection);
-        stalled.push(client.send_request(post("/big", "")).await.unwrap());
-        assert_eq!(
-            running.metric("portcullis_requests_in_flight"),
-            f64::from(places)
-        );
-    }
-    let (mut other, _connection) = connect(&running).await;
-    assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 503);
-    let freed = async {
-        while running.metric("portcullis_requests_in_flight") > 3.0 {
-            tokio::time::sleep(millis(5).0).await;
+    for running in run_both(limits, timeouts).await {
+        let mut stalled = Vec::new();
+        for places in 1..=4_u8 {
+            let io = TokioIo::new(running.connect().await);
+            let (mut client, connection) =
+                hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+                    .initial_stream_window_size(1000)
+                    .handshake(io)
+                    .await
+                    .unwrap();
+            tokio::spawn(connection);
+            stalled.push(client.send_request(post("/big", "")).await.unwrap());
+            assert_eq!(
+                running.metric("portcullis_requests_in_flight"),
+                f64::from(places)
+            );
         }
-    };
-    timeout(2 * PATIENCE, freed).await.unwrap();
-    assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 200);
+        let (mut other, _connection) = connect(&running).await;
+        assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 503);
+        let freed = async {
+            while running.metric("portcullis_requests_in_flight") > 3.0 {
+                tokio::time::sleep(millis(5).0).await;
+            }
+        };
+        timeout(2 * PATIENCE, freed).await.unwrap();
+        assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 200);
+    }
 }
 
 /// What ends a flood is a count, so a count is what is looked at: how many pings were answered.
@@ -217,37 +223,39 @@ fn split(mut bytes: &[u8]) -> Vec<&[u8]> {
 
 #[tokio::test]
 async fn a_drain_lets_requests_finish() {
-    let running = run().await;
-    let (mut client, connection) = connect(&running).await;
-    let first = tokio::spawn(client.send_request(post("/wait", "")));
-    running.handler.began().await;
-    running.trigger.start(PATIENCE);
-    running.handler.go_on.add_permits(1);
-    let response = first.await.unwrap().unwrap();
-    assert_eq!(response.status().as_u16(), 200);
-    response.into_body().collect().await.unwrap();
-    timeout(PATIENCE, connection)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    timeout(PATIENCE, running.served).await.unwrap().unwrap();
+    for running in run_both(limits(), timeouts()).await {
+        let (mut client, connection) = connect(&running).await;
+        let first = tokio::spawn(client.send_request(post("/wait", "")));
+        running.handler.began().await;
+        running.trigger.start(PATIENCE);
+        running.handler.go_on.add_permits(1);
+        let response = first.await.unwrap().unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        response.into_body().collect().await.unwrap();
+        timeout(PATIENCE, connection)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        timeout(PATIENCE, running.served).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]
 async fn what_does_not_finish_is_cut() {
-    let running = run().await;
-    let (mut client, connection) = connect(&running).await;
-    let first = tokio::spawn(client.send_request(post("/wait", "")));
-    running.handler.began().await;
-    running.trigger.start(millis(100).0);
-    timeout(PATIENCE, running.served).await.unwrap().unwrap();
-    assert!(first.await.unwrap().is_err());
-    _ = timeout(PATIENCE, connection).await.unwrap();
-    assert_eq!(
-        metric(&running.registry, "portcullis_requests_in_flight"),
-        0.0
-    );
+    for running in run_both(limits(), timeouts()).await {
+        let (mut client, connection) = connect(&running).await;
+        let first = tokio::spawn(client.send_request(post("/wait", "")));
+        running.handler.began().await;
+        running.trigger.start(millis(100).0);
+        timeout(PATIENCE, running.served).await.unwrap().unwrap();
+        assert!(first.await.unwrap().is_err());
+        _ = timeout(PATIENCE, connection).await.unwrap();
+        assert_eq!(
+            metric(&running.registry, "portcullis_requests_in_flight"),
+            0.0
+        );
+    }
 }
 
 #[tokio::test]
@@ -286,24 +294,26 @@ async fn silence_after_the_preface_is_closed() {
 async fn a_stream_without_window_is_reset() {
     let mut timeouts = timeouts();
     timeouts.write = millis(200);
-    let running = run_with(limits(), timeouts).await;
-    let io = TokioIo::new(running.connect().await);
-    let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(1000)
-        .handshake(io)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let response = client.send_request(post("/big", "")).await.unwrap();
-    while running.metric("portcullis_requests_in_flight") > 0.0 {
-        tokio::time::sleep(millis(5).0).await;
+    for running in run_both(limits(), timeouts).await {
+        let io = TokioIo::new(running.connect().await);
+        let (mut client, connection) =
+            hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(1000)
+                .handshake(io)
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let response = client.send_request(post("/big", "")).await.unwrap();
+        while running.metric("portcullis_requests_in_flight") > 0.0 {
+            tokio::time::sleep(millis(5).0).await;
+        }
+        assert!(response.into_body().collect().await.is_err());
+        assert_eq!(
+            send(&mut client, post("/", "")).await.0.as_u16(),
+            200,
+            "the others go on"
+        );
     }
-    assert!(response.into_body().collect().await.is_err());
-    assert_eq!(
-        send(&mut client, post("/", "")).await.0.as_u16(),
-        200,
-        "the others go on"
-    );
 }
 
 /// A body that stops, over HTTP/2.
@@ -311,15 +321,16 @@ async fn a_stream_without_window_is_reset() {
 async fn a_body_that_stops_is_given_up() {
     let mut timeouts = timeouts();
     timeouts.body = millis(100);
-    let running = run_with(limits(), timeouts).await;
-    let mut stream = running.connect().await;
-    let mut bytes = [PREFACE, SETTINGS].concat();
-    // HEADERS with END_HEADERS: `:method POST`, `:scheme http`, `:path /`, `:authority a`.
-    bytes.extend([0, 0, 6, 1, 4, 0, 0, 0, 1, 0x83, 0x86, 0x84, 0x41, 1, b'a']);
-    stream.write_all(&bytes).await.unwrap();
-    running.handler.began().await;
-    while running.metric("portcullis_requests_in_flight") > 0.0 {
-        tokio::time::sleep(millis(5).0).await;
+    for running in run_both(limits(), timeouts).await {
+        let mut stream = running.connect().await;
+        let mut bytes = [PREFACE, SETTINGS].concat();
+        // HEADERS with END_HEADERS: `:method POST`, `:scheme http`, `:path /`, `:authority a`.
+        bytes.extend([0, 0, 6, 1, 4, 0, 0, 0, 1, 0x83, 0x86, 0x84, 0x41, 1, b'a']);
+        stream.write_all(&bytes).await.unwrap();
+        running.handler.began().await;
+        while running.metric("portcullis_requests_in_flight") > 0.0 {
+            tokio::time::sleep(millis(5).0).await;
+        }
     }
 }
 

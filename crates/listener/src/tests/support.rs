@@ -74,15 +74,38 @@ pub(super) async fn run() -> Running {
 }
 
 pub(super) async fn run_with(limits: Limits, timeouts: Timeouts) -> Running {
-    run_at(
-        &Address::Tcp("127.0.0.1:0".parse().unwrap()),
-        limits,
-        timeouts,
-    )
-    .await
+    run_at(&anywhere(), limits, timeouts).await
+}
+
+/// The same twice: the second has small answers, and polls its streams itself before they become tasks.
+pub(super) async fn run_both(limits: Limits, timeouts: Timeouts) -> [Running; 2] {
+    let (limits_too, timeouts_too) = (limits.clone(), timeouts.clone());
+    [
+        run_with(limits, timeouts).await,
+        run_changed(
+            &anywhere(),
+            limits_too,
+            timeouts_too,
+            Listener::with_small_answers,
+        )
+        .await,
+    ]
+}
+
+fn anywhere() -> Address {
+    Address::Tcp("127.0.0.1:0".parse().unwrap())
 }
 
 pub(super) async fn run_at(at: &Address, limits: Limits, timeouts: Timeouts) -> Running {
+    run_changed(at, limits, timeouts, |listener| listener).await
+}
+
+async fn run_changed(
+    at: &Address,
+    limits: Limits,
+    timeouts: Timeouts,
+    change: fn(Listener) -> Listener,
+) -> Running {
     let registry = prometheus::Registry::new();
     let metrics = Metrics::register(&registry).unwrap();
     let listener = Listener::bind("test", at, limits, timeouts, metrics)
@@ -95,7 +118,7 @@ pub(super) async fn run_at(at: &Address, limits: Limits, timeouts: Timeouts) -> 
         began: Arc::new(Semaphore::new(0)),
         go_on: Arc::new(Semaphore::new(0)),
     };
-    let served = tokio::spawn(listener.serve(handler.clone(), fault, drain));
+    let served = tokio::spawn(change(listener).serve(handler.clone(), fault, drain));
     Running {
         address,
         handler,
