@@ -47,11 +47,12 @@ python3 "$work/service.py" &
 
 up=
 for _ in $(seq 100); do
-    curl -fso /dev/null http://127.0.0.1:9180/readyz && curl -so /dev/null http://127.0.0.1:10000/ && { up=yes; break; }
+    curl -fso /dev/null http://127.0.0.1:9180/readyz && curl -fso /dev/null http://127.0.0.1:3000/ &&
+        curl -so /dev/null http://127.0.0.1:10000/ && { up=yes; break; }
     sleep 0.1
 done
 if [ -z "$up" ]; then
-    echo "Envoy or Portcullis did not start; are the ports 3000, 9180, 9191 and 10000 free?" >&2
+    echo "Envoy, Portcullis or the service did not start; are the ports 3000, 9180, 9191 and 10000 free?" >&2
     cat "$work/envoy.log" >&2
     exit 1
 fi
