@@ -117,9 +117,6 @@ pub(crate) fn block_on<F: Future<Output = ExitCode>>(future: F) -> ExitCode {
         // Cedar's evaluator measures the stack that is left and skips a policy when it runs out;
         // a skipped `forbid` does not forbid. `pdp` limits the depth of policies to what fits here.
         .thread_stack_size(pdp::EVALUATION_STACK)
-        // Where there is always work a worker looks at the clock after so many tasks, and one of them may be a turn of half
-        // a millisecond (`listener`). A check's deadline leaves a tenth of Envoy's patience for the way back.
-        .event_interval(30)
         .build();
     match runtime {
         Ok(runtime) => {

@@ -10,7 +10,6 @@
 
 mod alarm;
 mod authority;
-mod bell;
 mod bind;
 mod body;
 mod calm;
@@ -31,7 +30,6 @@ pub mod requests;
 mod serve;
 mod sniff;
 mod stall;
-mod streams;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,11 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +28,7 @@ use crate::entrance::{Entrance, House, Version};
 use crate::guard::Guard;
 use crate::head::HeadLimits;
 use crate::sniff::{Opening, sniff};
-use crate::streams::Streams;
+use crate::stall::Streams;
 use crate::transport::{Socket, Transport};
 use crate::{Fault, Limits, Peer, RequestBody};
 
@@ -167,19 +170,17 @@ where
             Calm::new(socket, floods)
         };
         let head_bytes = u32::try_from(limits.header_bytes.0).unwrap_or(u32::MAX);
-        let streams = Streams::new(
-            self.tasks.clone(),
-            timeouts.write.0,
-            self.house.places.clone(),
-            self.small_answers,
-        );
-        let mut builder = http2::Builder::new(streams.clone());
+        let mut builder = http2::Builder::new(Streams {
+            tasks: self.tasks.clone(),
+            patience: timeouts.write.0,
+            places: self.house.places.clone(),
+        });
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
             .max_send_buf_size(H2_SEND_BUFFER)
-            .max_concurrent_streams(most_streams(limits))
+            .max_concurrent_streams(streams(limits))
             .max_header_list_size(head_bytes)
             .max_pending_accept_reset_streams(H2_PENDING_RESETS)
             .max_local_error_reset_streams(H2_LOCAL_RESETS)
@@ -196,7 +197,7 @@ where
         loop {
             tokio::select! {
                 biased;
-                end = streams.with(served.as_mut()) => return report(end),
+                end = behind_streams(served.as_mut()) => return report(end),
                 _ = signaled.as_mut(), if !closing => {
                     closing = true;
                     served.as_mut().graceful_shutdown();
@@ -235,8 +236,24 @@ where
     }
 }
 
+/// Lets everything that can run now run before `connection`. A stream that has its answer wakes the connection, which would
+/// be next, before all other streams, and would write this one answer; so it waits for one turn, and writes all that there are.
+async fn behind_streams<F: Future>(mut connection: Pin<&mut F>) -> F::Output {
+    let mut waited = false;
+    poll_fn(|cx| {
+        waited = !waited;
+        if waited {
+            // From within its own turn a task is woken to the end of the queue.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
 /// No one connection gets more than its share of the places among requests in flight.
-fn most_streams(limits: &Limits) -> u32 {
+fn streams(limits: &Limits) -> u32 {
     let share = (limits.in_flight / H2_SHARE).max(1);
     limits
         .h2_streams

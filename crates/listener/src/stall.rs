@@ -13,16 +13,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::alarm::Alarm;
 
+/// Runs the streams of HTTP/2 connections, each with a limit to its patience.
+#[derive(Clone, Debug)]
+pub(crate) struct Streams {
+    pub(crate) tasks: TaskTracker,
+    pub(crate) patience: Duration,
+    /// Among requests in flight.
+    pub(crate) places: Arc<Semaphore>,
+}
+
 pin_project! {
-    /// A stream with a limit to its patience.
-    pub(crate) struct Impatient<F> {
+    struct Impatient<F> {
         #[pin]
         stream: F,
         patience: Duration,
@@ -59,16 +69,15 @@ pub(crate) fn note<T>(polled: Poll<T>) -> Poll<T> {
     polled
 }
 
-impl<F> Impatient<F> {
-    /// `places` are those among requests in flight.
-    pub(crate) fn new(stream: F, patience: Duration, places: Arc<Semaphore>) -> Self {
-        Self {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.tasks.spawn(Impatient {
             stream,
-            patience,
-            places,
+            patience: self.patience,
+            places: self.places.clone(),
             stalled_since: None,
             alarm: Alarm::default(),
-        }
+        });
     }
 }
 

@@ -16,8 +16,17 @@ type Client = SendRequest<Full<Bytes>>;
 
 /// A client, and the task that ends with its connection.
 async fn connect(running: &Running) -> (Client, JoinHandle<hyper::Result<()>>) {
+    connect_with(running, None).await
+}
+
+/// The same, granting each stream a window of so many bytes.
+async fn connect_with(
+    running: &Running,
+    window: Option<u32>,
+) -> (Client, JoinHandle<hyper::Result<()>>) {
     let io = TokioIo::new(running.connect().await);
     let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(window)
         .handshake(io)
         .await
         .unwrap();
@@ -152,14 +161,7 @@ async fn stalled_streams_are_hurried_when_places_are_short() {
     for running in run_both(limits, timeouts).await {
         let mut stalled = Vec::new();
         for places in 1..=4_u8 {
-            let io = TokioIo::new(running.connect().await);
-            let (mut client, connection) =
-                hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-                    .initial_stream_window_size(1000)
-                    .handshake(io)
-                    .await
-                    .unwrap();
-            tokio::spawn(connection);
+            let (mut client, _connection) = connect_with(&running, Some(1000)).await;
             stalled.push(client.send_request(post("/big", "")).await.unwrap());
             assert_eq!(
                 running.metric("portcullis_requests_in_flight"),
@@ -295,14 +297,7 @@ async fn a_stream_without_window_is_reset() {
     let mut timeouts = timeouts();
     timeouts.write = millis(200);
     for running in run_both(limits(), timeouts).await {
-        let io = TokioIo::new(running.connect().await);
-        let (mut client, connection) =
-            hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-                .initial_stream_window_size(1000)
-                .handshake(io)
-                .await
-                .unwrap();
-        tokio::spawn(connection);
+        let (mut client, _connection) = connect_with(&running, Some(1000)).await;
         let response = client.send_request(post("/big", "")).await.unwrap();
         while running.metric("portcullis_requests_in_flight") > 0.0 {
             tokio::time::sleep(millis(5).0).await;

@@ -77,7 +77,7 @@ pub(super) async fn run_with(limits: Limits, timeouts: Timeouts) -> Running {
     run_at(&anywhere(), limits, timeouts).await
 }
 
-/// The same twice: the second has small answers, and polls its streams itself before they become tasks.
+/// The same twice: the second has small answers.
 pub(super) async fn run_both(limits: Limits, timeouts: Timeouts) -> [Running; 2] {
     let (limits_too, timeouts_too) = (limits.clone(), timeouts.clone());
     [
