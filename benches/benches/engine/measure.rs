@@ -11,6 +11,10 @@ pub(crate) struct Times(Vec<Duration>);
 /// How often questions are asked in all. Others may be using the machine: the quietest time counts.
 pub(crate) const PASSES: usize = 5;
 
+/// How often measures of some hundredths of a second take turns. A machine that is shared is slower by half for seconds
+/// on end, and all are to have been measured while it was not.
+const TURNS: usize = 50;
+
 /// How long `ask` takes for each of so many questions. All are asked once before, so that code and
 /// allocator are warm; with 10,000 of them their data is not.
 pub(crate) fn each<Q, A>(questions: &[Q], ask: impl Fn(&Q) -> A) -> Times {
@@ -36,7 +40,7 @@ pub(crate) fn once<Q, A>(questions: &[Q], ask: impl Fn(&Q) -> A) -> Times {
 pub(crate) fn in_turn<'a>(measures: impl IntoIterator<Item = Measure<'a>>) -> Vec<Times> {
     let measures: Vec<_> = measures.into_iter().collect();
     let mut best: Vec<Option<Times>> = measures.iter().map(|_| None).collect();
-    for _ in 0..PASSES {
+    for _ in 0..TURNS {
         for (measure, best) in measures.iter().zip(&mut best) {
             let times = measure();
             if best

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// A running Envoy.
 pub(crate) struct Envoy {
     pub(crate) at: SocketAddr,
-    _process: Process,
+    pub(crate) process: Process,
     _folder: TempDir,
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn start(
         .arg(&file);
     Ok(Envoy {
         at,
-        _process: Process::start_at(command, at)?,
+        process: Process::start_at(command, at)?,
         _folder: folder,
     })
 }

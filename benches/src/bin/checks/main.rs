@@ -130,10 +130,11 @@ async fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), 
     for _ in 0..args.rounds {
         let mut round = Vec::with_capacity(fronts.len());
         for (envoy, authorizer) in &fronts {
-            let before = authorizer.process.cpu()?;
+            let before = (authorizer.process.cpu()?, envoy.process.cpu()?);
             let sample = load::closed(envoy.at, &requests, connections, duration).await?;
-            let cpu = authorizer.process.cpu()? - before;
-            round.push(Through::new(&sample, cpu));
+            let authorizer = authorizer.process.cpu()? - before.0;
+            let envoy = envoy.process.cpu()? - before.1;
+            round.push(Through::new(&sample, authorizer, envoy));
         }
         report.through(round);
     }

@@ -28,6 +28,8 @@ pub(crate) struct Through {
     p99_us: f64,
     /// Processor time of the authorizer for a request.
     authorizer_us: f64,
+    /// That of Envoy, which is what the throughput ends at.
+    envoy_us: f64,
 }
 
 /// What was seen in a round of authorizers that were asked directly.
@@ -52,13 +54,15 @@ pub(crate) struct Open {
 const FLAT: f64 = 0.05;
 
 impl Through {
-    /// `processor` is the authorizer's time in seconds.
-    pub(crate) fn new(sample: &Sample, processor: f64) -> Self {
+    /// `authorizer` and `envoy` are their processor times in seconds.
+    pub(crate) fn new(sample: &Sample, authorizer: f64, envoy: f64) -> Self {
+        let each = |processor: f64| processor * 1e6 / sample.answered() as f64;
         Self {
             throughput: sample.throughput(),
             p50_us: sample.quantile_us(0.5),
             p99_us: sample.quantile_us(0.99),
-            authorizer_us: processor * 1e6 / sample.answered() as f64,
+            authorizer_us: each(authorizer),
+            envoy_us: each(envoy),
         }
     }
 }
@@ -136,7 +140,7 @@ impl Report {
     fn print_through(&self, out: &mut impl Write) -> Result<(), Error> {
         writeln!(
             out,
-            "\nthrough Envoy, {:>3} connections   requests/s  authorizer µs  p50 µs  p99 µs",
+            "\nthrough Envoy, {:>3} connections   requests/s  authorizer µs  p50 µs  p99 µs  Envoy µs",
             self.connections
         )?;
         for (index, name) in ["always OK", "always an answer of ours", "portcullis"]
@@ -150,7 +154,12 @@ impl Report {
                 of(|one| one.p50_us),
                 of(|one| one.p99_us),
             ];
-            line(out, name, figures)?;
+            line(
+                out,
+                name,
+                figures,
+                &format!("{:>10.1}", of(|one| one.envoy_us)),
+            )?;
         }
         Ok(())
     }
@@ -168,7 +177,7 @@ impl Report {
             of(|one| one.busy_p50_us),
             of(|one| one.busy_p99_us),
         ];
-        line(out, "closed loop: all it can do", closed)?;
+        line(out, "closed loop: all it can do", closed, "")?;
         for (name, authorizer) in [
             (
                 "open loop at 30 % of that",
@@ -186,7 +195,7 @@ impl Report {
                 of(|one| one.p50_us),
                 of(|one| one.p99_us),
             ];
-            line(out, name, open)?;
+            line(out, name, open, "")?;
         }
         let parts = self.resident.iter();
         let parts: Vec<String> = parts.map(|one| format!("{:.1}", one.now)).collect();
@@ -257,12 +266,12 @@ impl Report {
     }
 }
 
-/// Of a table: how many a second, the authorizer's time for each, and the latencies.
-fn line(out: &mut impl Write, name: &str, figures: [f64; 4]) -> Result<(), Error> {
+/// Of a table: how many a second, the authorizer's time for each, the latencies, and what else there is.
+fn line(out: &mut impl Write, name: &str, figures: [f64; 4], more: &str) -> Result<(), Error> {
     let [rate, processor, p50, p99] = figures;
     writeln!(
         out,
-        "  {name:<30} {rate:>10.0} {processor:>14.1} {p50:>7.0} {p99:>7.0}"
+        "  {name:<30} {rate:>10.0} {processor:>14.1} {p50:>7.0} {p99:>7.0}{more}"
     )?;
     Ok(())
 }
