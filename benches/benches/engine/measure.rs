@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 /// Times, sorted.
 pub(crate) struct Times(Vec<Duration>);
 
-/// How often questions are asked in all. Others may be using the machine: the quietest time counts.
+/// How often threads are watched. Others may be using the machine: the quietest time counts.
 pub(crate) const PASSES: usize = 5;
 
 /// How often measures of some hundredths of a second take turns. A machine that is shared is slower by half for seconds
-/// on end, and all are to have been measured while it was not.
-const TURNS: usize = 50;
+/// on end, and all are to have been measured while it was not. Without optimisation they are only to be seen to run.
+const TURNS: usize = if cfg!(debug_assertions) { 1 } else { 50 };
 
 /// How long `ask` takes for each of so many questions. All are asked once before, so that code and
 /// allocator are warm; with 10,000 of them their data is not.
