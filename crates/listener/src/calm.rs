@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::alarm::Alarm;
 use crate::flood::Budget;
 use crate::frames::{DATA, Frames, GOAWAY};
+use crate::lots::Lots;
 
 /// A stream that passes frames on byte for byte until the peer's [`Budget`] is spent. Then the peer is told so
 /// with GOAWAY, behind the frame that h2 may be in the middle of writing, and gets a while to read it; h2 learns
@@ -25,7 +26,8 @@ pub(crate) struct Calm<I> {
     state: State,
     floods: IntCounter,
     alarm: Alarm,
-    copying: bool,
+    /// How much is read at once, where answers are small and written together.
+    lots: Option<Lots>,
 }
 
 #[derive(Debug)]
@@ -61,16 +63,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Calm<I> {
             state: State::Open,
             floods,
             alarm: Alarm::default(),
-            copying: false,
+            lots: None,
         }
     }
 
-    /// The same, taking everything as one piece of memory. Of a stream that takes several pieces h2 believes that they cost
-    /// nothing, and has every body of 256 bytes or more written by itself, right behind its head; of any other it copies
-    /// those below 1 KiB, and writes what has come together.
-    pub(crate) fn copying(self) -> Self {
+    /// The same for small answers. It reads in lots, and takes what is written as one piece of memory: of a stream that takes
+    /// several pieces h2 believes that they cost nothing, and has every body of 256 bytes or more written by itself, right
+    /// behind its head; of any other it copies those below 1 KiB, and writes what has come together.
+    pub(crate) fn with_small_answers(self, lots: Lots) -> Self {
         Self {
-            copying: true,
+            lots: Some(lots),
             ..self
         }
     }
@@ -164,7 +166,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Calm<I> {
             return this.poll_leave(cx).map(Err);
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        ready!(match &mut this.lots {
+            Some(lots) => lots.poll_read(&mut this.io, cx, buf),
+            None => Pin::new(&mut this.io).poll_read(cx, buf),
+        })?;
         let fresh = buf.filled().get(before..).unwrap_or_default();
         if let Err(good) = this.budget.received(fresh) {
             buf.set_filled(before + good);
@@ -214,7 +219,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Calm<I> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        !self.copying && self.io.is_write_vectored()
+        self.lots.is_none() && self.io.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

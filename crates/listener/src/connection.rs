@@ -15,6 +15,8 @@ use crate::upgrade::Tunnel;
 #[derive(Debug)]
 pub(crate) struct Connection {
     opened: Instant,
+    /// Of the connection's task, over HTTP/2.
+    turns: AtomicU64,
     in_flight: AtomicUsize,
     /// When the last request was over, in milliseconds since `opened`.
     quiet_since: AtomicU64,
@@ -35,6 +37,7 @@ impl Connection {
     pub(crate) fn new() -> Self {
         Self {
             opened: Instant::now(),
+            turns: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             quiet_since: AtomicU64::new(0),
             refused: OnceLock::new(),
@@ -45,6 +48,16 @@ impl Connection {
             spoke_early: AtomicBool::new(false),
             tunnel: Mutex::new(None),
         }
+    }
+
+    /// The connection's task is polled anew.
+    pub(crate) fn begin_turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Which turn this is of the connection's task.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// The guard put a request of its own in the place of the `nth` head, counted from 0.

@@ -25,6 +25,7 @@ mod frames;
 mod guard;
 pub mod head;
 mod listener;
+mod lots;
 mod metrics;
 pub mod requests;
 mod serve;

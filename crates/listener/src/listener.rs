@@ -85,7 +85,8 @@ impl Listener {
     }
 
     /// The same for a service whose answers are a kilobyte or two: over HTTP/2 those that are ready together are copied
-    /// together and written at once, instead of each by itself.
+    /// together and written at once, instead of each by itself, and of requests that come together the first few are answered
+    /// before the rest are read.
     #[must_use]
     pub fn with_small_answers(self) -> Self {
         Self {

@@ -27,6 +27,7 @@ use crate::drain::Drain;
 use crate::entrance::{Entrance, House, Version};
 use crate::guard::Guard;
 use crate::head::HeadLimits;
+use crate::lots::Lots;
 use crate::sniff::{Opening, sniff};
 use crate::stall::Streams;
 use crate::transport::{Socket, Transport};
@@ -165,7 +166,7 @@ where
         let socket = Transport::new(socket, prefix, timeouts.write.0);
         let floods = self.house.metrics.floods.clone();
         let transport = if self.small_answers {
-            Calm::new(socket, floods).copying()
+            Calm::new(socket, floods).with_small_answers(Lots::new(connection.clone()))
         } else {
             Calm::new(socket, floods)
         };
@@ -197,7 +198,7 @@ where
         loop {
             tokio::select! {
                 biased;
-                end = behind_streams(served.as_mut()) => return report(end),
+                end = behind_streams(served.as_mut(), &connection) => return report(end),
                 _ = signaled.as_mut(), if !closing => {
                     closing = true;
                     served.as_mut().graceful_shutdown();
@@ -236,9 +237,9 @@ where
     }
 }
 
-/// Lets everything that can run now run before `connection`. A stream that has its answer wakes the connection, which would
+/// Lets everything that can run now run before `served`. A stream that has its answer wakes the connection, which would
 /// be next, before all other streams, and would write this one answer; so it waits for one turn, and writes all that there are.
-async fn behind_streams<F: Future>(mut connection: Pin<&mut F>) -> F::Output {
+async fn behind_streams<F: Future>(mut served: Pin<&mut F>, connection: &Connection) -> F::Output {
     let mut waited = false;
     poll_fn(|cx| {
         waited = !waited;
@@ -247,7 +248,8 @@ async fn behind_streams<F: Future>(mut connection: Pin<&mut F>) -> F::Output {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        connection.as_mut().poll(cx)
+        connection.begin_turn();
+        served.as_mut().poll(cx)
     })
     .await
 }

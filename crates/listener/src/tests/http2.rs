@@ -1,3 +1,5 @@
+use std::io::{Read as _, Write as _};
+
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
@@ -178,6 +180,55 @@ async fn stalled_streams_are_hurried_when_places_are_short() {
         timeout(2 * PATIENCE, freed).await.unwrap();
         assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 200);
     }
+}
+
+/// Of requests that come together the first are answered before the last are begun, where answers are small.
+#[tokio::test]
+async fn who_asks_much_at_once_need_not_wait_for_the_last() {
+    let [_, running] = run_both(limits(), timeouts()).await;
+    // A kilobyte each, by HPACK's static table: GET or POST, `http`, the path, `:authority: a`, `x: yy…`.
+    let request = |stream: u32, path: &str| {
+        let name = [
+            &[0x86, 0x04, u8::try_from(path.len()).unwrap()],
+            path.as_bytes(),
+        ]
+        .concat();
+        let filling = [&[0, 1, b'x', 0x7f, 0xe9, 0x06], [b'y'; 1000].as_slice()].concat();
+        let block = [&[0x82], name.as_slice(), &[0x41, 1, b'a'], &filling].concat();
+        let length = u32::try_from(block.len()).unwrap().to_be_bytes();
+        [&length[1..], &[1, 5], &stream.to_be_bytes(), &block].concat()
+    };
+    let streams = (1..).step_by(2);
+    let paths = ["/"; 20].into_iter().chain(["/block"]);
+    let requests: Vec<u8> = streams
+        .zip(paths)
+        .flat_map(|(stream, path)| request(stream, path))
+        .collect();
+    let mut client = running.connect().await.into_std().unwrap();
+    client.set_nonblocking(false).unwrap();
+    client.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+    let go_on = running.handler.go_on.clone();
+    let client = tokio::task::spawn_blocking(move || {
+        client
+            .write_all(&[PREFACE, SETTINGS, &requests].concat())
+            .unwrap();
+        let mut statuses = Vec::new();
+        while statuses.len() < 21 {
+            let mut head = [0; 9];
+            client.read_exact(&mut head).unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut content = vec![0; length.try_into().unwrap()];
+            client.read_exact(&mut content).unwrap();
+            if head[3] == 1 {
+                if statuses.is_empty() {
+                    go_on.add_permits(1);
+                }
+                statuses.push(content[0]);
+            }
+        }
+        statuses
+    });
+    assert_eq!(client.await.unwrap(), [0x88; 21], ":status: 200");
 }
 
 /// What ends a flood is a count, so a count is what is looked at: how many pings were answered.

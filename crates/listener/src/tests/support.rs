@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -14,7 +14,7 @@ use hyper::service::Service;
 use settings::{Address, ByteSize, Span};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -34,7 +34,7 @@ pub(super) struct Running {
 }
 
 /// `/echo` answers with the body, `/ignore` leaves it unread, `/wait` answers when told to, `/big` answers more
-/// than sockets buffer, `/hold` takes the body's first piece and then answers.
+/// than sockets buffer, `/hold` takes the body's first piece and then answers, `/block` lets nothing else run until told to go on.
 #[derive(Clone)]
 pub(super) struct Handler {
     calls: Arc<AtomicUsize>,
@@ -165,6 +165,20 @@ impl Handler {
             "/ignore" => return answer(StatusCode::UNAUTHORIZED, "ignored"),
             "/big" => return answer(StatusCode::OK, Bytes::from_static(&ZEROS)),
             "/wait" => self.go_on.acquire().await.unwrap().forget(),
+            "/block" => {
+                let began = Instant::now();
+                while self
+                    .go_on
+                    .try_acquire()
+                    .map(SemaphorePermit::forget)
+                    .is_err()
+                {
+                    if began.elapsed() > PATIENCE {
+                        return answer(StatusCode::INTERNAL_SERVER_ERROR, "not told to go on");
+                    }
+                    std::thread::yield_now();
+                }
+            }
             "/hold" => {
                 body.frame().await.unwrap().unwrap();
                 return answer(StatusCode::OK, "held");
