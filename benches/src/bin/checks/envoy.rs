@@ -1,4 +1,4 @@
-//! A real Envoy with one worker, in front of the upstream.
+//! A real Envoy with one worker and a listener for each authorizer, in front of the upstream.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,43 +12,70 @@ use tempfile::TempDir;
 
 /// A running Envoy.
 pub(crate) struct Envoy {
-    pub(crate) at: SocketAddr,
+    /// Its listeners, one for each authorizer.
+    pub(crate) at: Vec<SocketAddr>,
     pub(crate) process: Process,
     _folder: TempDir,
 }
 
-/// Starts an Envoy that asks `authorizer` about every request.
+/// Starts an Envoy with a listener for each authorizer, which is asked about every request that comes in there. It is one
+/// process, so that where code and data happen to lie is the same for all.
 pub(crate) fn start(
     binary: &Path,
-    authorizer: SocketAddr,
+    authorizers: &[SocketAddr],
     upstream: SocketAddr,
 ) -> Result<Envoy, Error> {
     let binary = benches::harness::existing(binary)?;
-    // Free now, and nobody else's until Envoy takes it: a run that fails here can be repeated.
-    let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    let fronts = free(authorizers.len())?;
+    let last = *fronts.last().ok_or("no authorizers")?;
     let folder = tempfile::Builder::new()
         .prefix("portcullis-envoy-")
         .tempdir()?;
     let file = folder.path().join("envoy.json");
-    fs::write(&file, configuration(at, authorizer, upstream).to_string())?;
+    let configuration = configuration(&fronts, authorizers, upstream);
+    fs::write(&file, configuration.to_string())?;
     let mut command = Command::new(binary);
     command
         .args(["--use-dynamic-base-id", "--disable-hot-restart"])
         .args(["--concurrency", "1", "--log-level", "error", "-c"])
         .arg(&file);
     Ok(Envoy {
-        at,
-        process: Process::start_at(command, at)?,
+        // Listeners are opened in their order.
+        process: Process::start_at(command, last)?,
+        at: fronts,
         _folder: folder,
     })
 }
 
-fn configuration(at: SocketAddr, authorizer: SocketAddr, upstream: SocketAddr) -> Value {
+/// So many addresses, free now, and nobody else's until Envoy takes them: a run that fails here can be repeated.
+fn free(count: usize) -> Result<Vec<SocketAddr>, Error> {
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let listeners: Vec<TcpListener> = (0..count).map(bind).collect::<Result<_, _>>()?;
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    Ok(addresses.collect::<Result<_, _>>()?)
+}
+
+fn configuration(fronts: &[SocketAddr], authorizers: &[SocketAddr], upstream: SocketAddr) -> Value {
+    let http2 = json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": { "http2_protocol_options": {} },
+    } });
+    let mut listeners = Vec::new();
+    let mut clusters = vec![cluster("upstream", upstream, &json!({}))];
+    for (number, (front, authorizer)) in fronts.iter().zip(authorizers).enumerate() {
+        let name = format!("authorizer-{number}");
+        listeners.push(listener(*front, &name));
+        clusters.push(cluster(&name, *authorizer, &http2));
+    }
+    json!({ "static_resources": { "listeners": listeners, "clusters": clusters } })
+}
+
+fn listener(at: SocketAddr, authorizer: &str) -> Value {
     let check = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",
         "failure_mode_allow": false,
-        "grpc_service": { "envoy_grpc": { "cluster_name": "authorizer" }, "timeout": "1s" },
+        "grpc_service": { "envoy_grpc": { "cluster_name": authorizer }, "timeout": "1s" },
     });
     let router = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
@@ -65,24 +92,12 @@ fn configuration(at: SocketAddr, authorizer: SocketAddr, upstream: SocketAddr) -
             { "name": "envoy.filters.http.router", "typed_config": router },
         ],
     });
-    let http2 = json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": { "http2_protocol_options": {} },
-    } });
     json!({
-        "static_resources": {
-            "listeners": [{
-                "name": "front",
-                "address": socket(at),
-                "filter_chains": [{ "filters": [{
-                    "name": "envoy.filters.network.http_connection_manager", "typed_config": manager,
-                }] }],
-            }],
-            "clusters": [
-                cluster("authorizer", authorizer, &http2),
-                cluster("upstream", upstream, &json!({})),
-            ],
-        },
+        "name": format!("asks-{authorizer}"),
+        "address": socket(at),
+        "filter_chains": [{ "filters": [{
+            "name": "envoy.filters.network.http_connection_manager", "typed_config": manager,
+        }] }],
     })
 }
 

@@ -6,7 +6,6 @@ mod scene;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use benches::checks::{self, check};
@@ -27,9 +26,9 @@ const OPEN_SHARE: f64 = 0.3;
 /// In so many parts the memory figure is taken.
 const PARTS: u32 = 4;
 
-/// Measure what external authorization costs: drive a real Envoy that asks portcullis and one
-/// that asks a server which always allows, in alternation; then portcullis alone on one core, as
-/// Envoy would ask it; then its memory over a million checks.
+/// Measure what external authorization costs: drive a real Envoy that asks portcullis and, on
+/// another listener, a server which always allows, in alternation; then portcullis alone on one
+/// core, as Envoy would ask it; then its memory over a million checks.
 ///
 /// Build all that is run first with `cargo build --release -p portcullis -p benches`, install
 /// Envoy with `tests/run --install`, then start this from the root of the repository. About two
@@ -75,11 +74,9 @@ struct Args {
     enforce: bool,
 }
 
-// One thread: the harness must leave the cores to what it measures.
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
-    let report = match run(&args).await {
+    let report = match run(&args) {
         Ok(report) => report,
         Err(error) => return fail("checks", &error),
     };
@@ -91,19 +88,19 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: &Args) -> Result<Report, Error> {
+fn run(args: &Args) -> Result<Report, Error> {
     let scene = Scene::new(&args.root)?;
     let mut report = Report::new(args.rounds, args.seconds, args.connections, args.streams);
     if !args.direct {
-        through(args, &scene, &mut report).await?;
+        through(args, &scene, &mut report)?;
     }
     alone(args, &scene, &mut report)?;
     Ok(report)
 }
 
-/// The same requests through three Envoys, in turn: the second one's authorizer gives everybody an answer of ours, which
-/// says what of the difference is Envoy's work with it.
-async fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
+/// The same requests through an Envoy with three listeners, in turn: the second one's authorizer gives everybody an answer
+/// of ours, which says what of the difference is Envoy's work with it.
+fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), Error> {
     let duration = Duration::from_secs_f64(args.seconds);
     let connections = usize::from(args.connections);
     let upstream = scene.upstream()?;
@@ -116,22 +113,22 @@ async fn through(args: &Args, scene: &Scene, report: &mut Report) -> Result<(), 
         None => checks::allowed(),
     };
     let same = scene.always_this(&ours)?;
-    let front = |authorizer: &Authorizer| envoy::start(&args.envoy, authorizer.at, upstream.at);
-    let fronts = [
-        (front(&always)?, &always),
-        (front(&same)?, &same),
-        (front(&gate)?, &gate),
-    ];
+    let authorizers = [&always, &same, &gate];
+    let envoy = envoy::start(
+        &args.envoy,
+        &authorizers.map(|authorizer| authorizer.at),
+        upstream.at,
+    )?;
     let heads = scene.heads(args.connections.into());
-    let requests = Arc::new(Requests::repeated(heads));
-    for (envoy, _) in &fronts {
-        load::closed(envoy.at, &requests, connections, WARM_UP).await?;
+    let requests = Requests::repeated(heads);
+    for front in &envoy.at {
+        load::polled(*front, &requests, connections, 1, WARM_UP)?;
     }
     for _ in 0..args.rounds {
-        let mut round = Vec::with_capacity(fronts.len());
-        for (envoy, authorizer) in &fronts {
+        let mut round = Vec::with_capacity(authorizers.len());
+        for (front, authorizer) in envoy.at.iter().zip(authorizers) {
             let before = (authorizer.process.cpu()?, envoy.process.cpu()?);
-            let sample = load::closed(envoy.at, &requests, connections, duration).await?;
+            let sample = load::polled(*front, &requests, connections, 1, duration)?;
             let authorizer = authorizer.process.cpu()? - before.0;
             let envoy = envoy.process.cpu()? - before.1;
             round.push(Through::new(&sample, authorizer, envoy));

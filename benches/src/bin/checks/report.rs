@@ -14,7 +14,7 @@ pub(crate) struct Report {
     seconds: f64,
     connections: u16,
     streams: u16,
-    /// Of each round: through the Envoys that ask who always allows, who always gives an answer of ours, and portcullis.
+    /// Of each round: through the listeners that ask who always allows, who always gives an answer of ours, and portcullis.
     through: Vec<Vec<Through>>,
     alone: Vec<Alone>,
     checks: usize,
