@@ -20,8 +20,8 @@ const FIRST: usize = 4 * 1024;
 /// How many times the one before each further lot is.
 const GROWTH: usize = 4;
 
-/// Reads a connection in lots, no two of them in one turn of its task. hyper asks for more in the turn that it was given some,
-/// before any stream can run.
+/// Reads a connection in lots, no other one in the turn of its task in which one was used up: hyper asks for more in the turn
+/// that it was given some, before any stream can run.
 #[derive(Debug)]
 pub(crate) struct Lots {
     connection: Arc<Connection>,

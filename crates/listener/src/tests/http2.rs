@@ -234,32 +234,35 @@ async fn who_asks_much_at_once_need_not_wait_for_the_last() {
 /// What ends a flood is a count, so a count is what is looked at: how many pings were answered.
 #[tokio::test]
 async fn a_flood_is_answered_up_to_its_budget() {
-    let running = run().await;
-    let mut stream = running.connect().await;
-    let pings = [PREFACE, SETTINGS, &PING.repeat(20_000)].concat();
-    let began = Instant::now();
-    stream.write_all(&pings).await.unwrap();
-    let mut read = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut read))
-        .await
-        .unwrap()
-        .unwrap();
-    let frames = split(&read);
-    let answered = frames.iter().filter(|frame| frame[3] == 6).count();
-    // What time gives back while a slow machine works.
-    let regained = usize::try_from(began.elapsed().as_millis() / 10).unwrap();
-    assert!((900..=1000 + regained).contains(&answered), "{answered}");
-    let last = frames.last().unwrap();
-    assert_eq!(last[3], 7, "GOAWAY");
-    assert_eq!(&last[13..17], [0, 0, 0, 0xb], "ENHANCE_YOUR_CALM");
-    assert_eq!(running.metric("portcullis_connections_aborted_total"), 1.0);
-    drop(stream);
-    let closed = async {
-        while running.metric("portcullis_connections_open") > 0.0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, closed).await.unwrap();
+    // What h2 still holds back goes with the connection: of the first lot, where it reads in lots, nothing.
+    let least = [900, 200];
+    for (running, least) in run_both(limits(), timeouts()).await.into_iter().zip(least) {
+        let mut stream = running.connect().await;
+        let pings = [PREFACE, SETTINGS, &PING.repeat(20_000)].concat();
+        let began = Instant::now();
+        stream.write_all(&pings).await.unwrap();
+        let mut read = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut read))
+            .await
+            .unwrap()
+            .unwrap();
+        let frames = split(&read);
+        let answered = frames.iter().filter(|frame| frame[3] == 6).count();
+        // What time gives back while a slow machine works.
+        let regained = usize::try_from(began.elapsed().as_millis() / 10).unwrap();
+        assert!((least..=1000 + regained).contains(&answered), "{answered}");
+        let last = frames.last().unwrap();
+        assert_eq!(last[3], 7, "GOAWAY");
+        assert_eq!(&last[13..17], [0, 0, 0, 0xb], "ENHANCE_YOUR_CALM");
+        assert_eq!(running.metric("portcullis_connections_aborted_total"), 1.0);
+        drop(stream);
+        let closed = async {
+            while running.metric("portcullis_connections_open") > 0.0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, closed).await.unwrap();
+    }
 }
 
 /// The frames in `bytes`, which end with a whole one.
