@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 use crate::connection::Connection;
 
-/// Bytes of the first lot: one request with a large token, or a few with small ones. With 2 KiB each check of Envoy's costs
-/// more writes, with 8 KiB Envoy still waits for a third of a batch (see `benches/README.md`).
+/// Bytes of the first lot: one request with a large token, or a few with small ones. `benches/README.md` has what was measured
+/// of other sizes.
 const FIRST: usize = 4 * 1024;
 /// How many times the one before each further lot is.
 const GROWTH: usize = 4;

@@ -41,7 +41,7 @@ pub(crate) struct Server<S, B> {
     pub(crate) drain: Drain,
     /// Where the streams of HTTP/2 connections run.
     pub(crate) tasks: TaskTracker,
-    /// Answers over HTTP/2 are worth copying to have them written together.
+    /// Answers over HTTP/2 are worth copying to have them written together, and the first of them writing before all is read.
     pub(crate) small_answers: bool,
 }
 

@@ -45,9 +45,7 @@ async fn a_client_that_leaves_ends_its_request() {
     running.handler.began().await;
     assert_eq!(running.metric("portcullis_requests_in_flight"), 1.0);
     drop(stream);
-    while running.metric("portcullis_requests_in_flight") > 0.0 {
-        tokio::task::yield_now().await;
-    }
+    running.falls_to("portcullis_requests_in_flight", 0.0).await;
 }
 
 #[tokio::test]

@@ -172,12 +172,7 @@ async fn stalled_streams_are_hurried_when_places_are_short() {
         }
         let (mut other, _connection) = connect(&running).await;
         assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 503);
-        let freed = async {
-            while running.metric("portcullis_requests_in_flight") > 3.0 {
-                tokio::time::sleep(millis(5).0).await;
-            }
-        };
-        timeout(2 * PATIENCE, freed).await.unwrap();
+        running.falls_to("portcullis_requests_in_flight", 3.0).await;
         assert_eq!(send(&mut other, post("/", "")).await.0.as_u16(), 200);
     }
 }
@@ -186,7 +181,7 @@ async fn stalled_streams_are_hurried_when_places_are_short() {
 #[tokio::test]
 async fn who_asks_much_at_once_need_not_wait_for_the_last() {
     let [_, running] = run_both(limits(), timeouts()).await;
-    // A kilobyte each, by HPACK's static table: GET or POST, `http`, the path, `:authority: a`, `x: yy…`.
+    // A kilobyte each, by HPACK's static table: GET, `http`, the path, `:authority: a`, `x: yy…`.
     let request = |stream: u32, path: &str| {
         let name = [
             &[0x86, 0x04, u8::try_from(path.len()).unwrap()],
@@ -256,12 +251,7 @@ async fn a_flood_is_answered_up_to_its_budget() {
         assert_eq!(&last[13..17], [0, 0, 0, 0xb], "ENHANCE_YOUR_CALM");
         assert_eq!(running.metric("portcullis_connections_aborted_total"), 1.0);
         drop(stream);
-        let closed = async {
-            while running.metric("portcullis_connections_open") > 0.0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, closed).await.unwrap();
+        running.falls_to("portcullis_connections_open", 0.0).await;
     }
 }
 
@@ -353,9 +343,7 @@ async fn a_stream_without_window_is_reset() {
     for running in run_both(limits(), timeouts).await {
         let (mut client, _connection) = connect_with(&running, Some(1000)).await;
         let response = client.send_request(post("/big", "")).await.unwrap();
-        while running.metric("portcullis_requests_in_flight") > 0.0 {
-            tokio::time::sleep(millis(5).0).await;
-        }
+        running.falls_to("portcullis_requests_in_flight", 0.0).await;
         assert!(response.into_body().collect().await.is_err());
         assert_eq!(
             send(&mut client, post("/", "")).await.0.as_u16(),
@@ -377,9 +365,7 @@ async fn a_body_that_stops_is_given_up() {
         bytes.extend([0, 0, 6, 1, 4, 0, 0, 0, 1, 0x83, 0x86, 0x84, 0x41, 1, b'a']);
         stream.write_all(&bytes).await.unwrap();
         running.handler.began().await;
-        while running.metric("portcullis_requests_in_flight") > 0.0 {
-            tokio::time::sleep(millis(5).0).await;
-        }
+        running.falls_to("portcullis_requests_in_flight", 0.0).await;
     }
 }
 

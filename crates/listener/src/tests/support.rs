@@ -234,6 +234,18 @@ impl Running {
     pub(super) fn metric(&self, family: &str) -> f64 {
         metric(&self.registry, family)
     }
+
+    /// Until a metric, which nothing announces, is no more than `most`.
+    pub(super) async fn falls_to(&self, family: &str, most: f64) {
+        let fallen = async {
+            while self.metric(family) > most {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(2 * PATIENCE, fallen)
+            .await
+            .unwrap_or_else(|_| panic!("{family} stays above {most}"));
+    }
 }
 
 /// The sum over all labels.

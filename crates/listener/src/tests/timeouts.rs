@@ -122,10 +122,5 @@ async fn a_peer_that_does_not_read_is_dropped() {
         .await
         .unwrap();
     running.handler.began().await;
-    let gone = async {
-        while running.metric("portcullis_connections_open") > 0.0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, gone).await.unwrap();
+    running.falls_to("portcullis_connections_open", 0.0).await;
 }
